@@ -1,0 +1,200 @@
+"""Phases in closed form: core time, time per cache level, memory time, and how they overlap.
+
+One call evaluates machines x schedules at once: every number may be an array. Rules, with their sources:
+
+- A level's time for one core is bytes / rate, where the rate is the lower of its bandwidth and lines in flight x line /
+  latency (Little's law). Sequential streams have demand and stream-prefetch lines in flight; random rows have the demand
+  lines, some more inside a long row, at most what the out-of-order window holds (window / (1 + operations a line)), or the
+  software-prefetch distance.
+- What all sharers of a cache, a chiplet link or the memory read together is bounded by its own bandwidth; the slower of
+  the private and the common bound counts.
+- A rare miss to memory stalls a window, not a line: with n = latency / time-per-row rows in the window and miss share m,
+  the row costs on-chip + (1 - (1 - m)^n) (memory - on-chip), at least m x memory. Software prefetch removes the stall.
+- Core, on-chip and memory time overlap as nested p-norms whose exponents are data of the spec.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from simulator.incore import core_cycles
+from simulator.locality import miss_shares
+from simulator.phases import Phase, Stream
+from simulator.resources import Resources
+
+RESOURCES = ("imbalance", "compute", "L1", "L2", "L3", "L4", "memory concurrency", "memory bandwidth", "TLB", "synchronisation")
+"""Time-stack entries, from the innermost outwards, in the order in which they are made ideal."""
+
+NOTHING: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class PhaseTime:
+    """Seconds of one phase (one layer, one call) and the bytes that came from each level over all threads.
+
+    `total` is what counts; `core`, `levels` (L2 outwards) and `memory` are the terms before overlap, for one core.
+    `memory_bytes` includes write-backs.
+    """
+
+    name: str
+    total: Any
+    core: Any
+    levels: tuple[Any, ...]
+    memory: Any
+    tlb: Any
+    synchronisation: Any
+    level_bytes: tuple[Any, ...]
+    memory_bytes: Any
+
+
+def overlap(core: Any, on_chip: Any, memory: Any, exponents: tuple[Any, Any]) -> Any:
+    """((core^p + on_chip^p)^(q/p) + memory^q)^(1/q), free of overflow: at least the largest term, at most the sum."""
+    return _pnorm(_pnorm(core, on_chip, exponents[0]), memory, exponents[1])
+
+
+def _pnorm(a: Any, b: Any, exponent: Any) -> Any:
+    high, low = np.maximum(a, b), np.minimum(a, b)
+    ratio = low / np.maximum(high, 1e-300)
+    if isinstance(exponent, float):
+        if exponent == 2.0:
+            return high * np.sqrt(1.0 + ratio * ratio)
+        if exponent == 1.0:
+            return high + low
+    return high * (1.0 + ratio**exponent) ** (1.0 / exponent)
+
+
+def _row_lines_in_flight(stream: Stream, r: Resources) -> tuple[Any, Any]:
+    """(lines in flight, share of prefetched rows) of a stream of random rows."""
+    lines = np.maximum(np.ceil(stream.row_bytes / r.line_bytes), 1.0)
+    demand = np.minimum(r.demand_lines + r.row_lines * (1.0 - 1.0 / lines), r.window_uops / (1.0 + stream.uops_per_line))
+    demand = np.maximum(demand, 1.0)
+    ahead = stream.prefetch_bytes / r.line_bytes
+    prefetched = np.maximum(demand, np.minimum(ahead, r.software_lines))
+    uses = np.where(np.asarray(ahead) > 0.0, 1.0, 0.0)
+    return np.where(uses > 0.0, prefetched, demand), uses
+
+
+def _memory_rate(in_flight: Any, r: Resources, ideal: frozenset[str]) -> Any:
+    if "memory bandwidth" in ideal:
+        return np.inf if "memory concurrency" in ideal else in_flight * r.line_bytes / r.memory_latency_seconds
+    if "memory concurrency" in ideal:
+        return r.memory_core_bytes_per_second
+    return np.minimum(in_flight * r.line_bytes / r.memory_latency_seconds, r.memory_core_bytes_per_second)
+
+
+@dataclass
+class _Totals:
+    """Running sums over the streams of one phase."""
+
+    level_seconds: list[Any]
+    level_bytes: list[Any]
+    memory_seconds: Any = 0.0
+    memory_bytes: Any = 0.0
+    tlb_seconds: Any = 0.0
+
+
+def _add_stream(stream: Stream, share: Any, r: Resources, ideal: frozenset[str], totals: _Totals) -> None:
+    """Adds one core's time and all threads' bytes of `stream`; `share` = imbalance / threads."""
+    rows = stream.pattern == "rows"
+    in_flight: Any
+    if rows:
+        in_flight, prefetched = _row_lines_in_flight(stream, r)
+    elif stream.pattern == "chain":
+        in_flight, prefetched = 1.0, 0.0
+    else:
+        in_flight, prefetched = r.demand_lines + r.stream_lines, 1.0
+    rates = []
+    for index, level in enumerate(r.levels):
+        if index == 0:
+            continue
+        bandwidth = level.write_bytes_per_second if stream.writes else level.core_bytes_per_second
+        rate = np.minimum(bandwidth, in_flight * r.line_bytes / np.maximum(level.latency_seconds, 1e-15))
+        rates.append(rate)
+    memory_rate = _memory_rate(in_flight, r, ideal)
+    write_cost = 1.0 + stream.writes * 0.35
+    for access in stream.accesses:
+        shares = miss_shares(access, r)
+        core_bytes = access.bytes * share
+        on_chip: Any = 0.0
+        for index, rate in enumerate(rates):
+            portion = shares[index] - shares[index + 1]
+            totals.level_bytes[index] = totals.level_bytes[index] + access.bytes * portion
+            if f"L{index + 2}" not in ideal:
+                seconds = core_bytes * portion / rate
+                totals.level_seconds[index] = totals.level_seconds[index] + seconds
+                on_chip = on_chip + seconds
+        miss = shares[-1]
+        totals.memory_bytes = totals.memory_bytes + access.bytes * miss * (1.0 + stream.writes)
+        if "memory concurrency" in ideal and "memory bandwidth" in ideal:
+            continue
+        all_missed = core_bytes / memory_rate * write_cost
+        linear = miss * all_missed
+        if not rows or "memory concurrency" in ideal:
+            totals.memory_seconds = totals.memory_seconds + linear
+            continue
+        row_seconds = stream.row_bytes / memory_rate
+        window_rows = np.maximum(r.memory_latency_seconds / row_seconds, 1.0)
+        stalled = 1.0 - np.exp(window_rows * np.log1p(-np.minimum(miss, 1.0 - 1e-12)))
+        stall = np.maximum(linear, stalled * (all_missed - on_chip))
+        totals.memory_seconds = totals.memory_seconds + np.where(np.asarray(prefetched) > 0.0, linear, stall)
+    if rows and "TLB" not in ideal:
+        reach = np.where(np.asarray(stream.page_2m) > 0.0, r.tlb_reach_2m_bytes, r.tlb_reach_4k_bytes)
+        miss = np.maximum(0.0, 1.0 - reach / np.maximum(stream.array_bytes, 1.0))
+        total = sum(access.bytes for access in stream.accesses)
+        totals.tlb_seconds = totals.tlb_seconds + total * share / stream.row_bytes * miss * r.tlb_miss_seconds
+
+
+def phase_time(phase: Phase, r: Resources, ideal: frozenset[str] = NOTHING) -> PhaseTime:
+    """Seconds of one phase; `ideal` names the resources that cost nothing (time stack)."""
+    share = (1.0 if "imbalance" in ideal else phase.imbalance) / r.threads
+    hz = r.vector_hz + phase.tile_clock * (r.tile_hz - r.vector_hz)
+    cycles = core_cycles(phase.work, r)
+    if "compute" in ideal:
+        core: Any = 0.0 if "L1" in ideal else phase.work.load_bytes / r.load_bytes_per_cycle * share / hz
+    else:
+        core = (cycles.arithmetic if "L1" in ideal else cycles.total) * share / hz
+    count = len(r.levels) - 1
+    totals = _Totals([0.0] * count, [0.0] * count)
+    for stream in phase.streams:
+        _add_stream(stream, share, r, ideal, totals)
+    levels = []
+    for index in range(count):
+        level, seconds = r.levels[index + 1], totals.level_seconds[index]
+        if f"L{index + 2}" not in ideal:
+            seconds = np.maximum(seconds, totals.level_bytes[index] / level.instances / level.instance_bytes_per_second)
+        levels.append(seconds)
+    memory = totals.memory_seconds
+    if "memory bandwidth" not in ideal:
+        common = totals.memory_bytes / r.memory_bytes_per_second
+        link = totals.memory_bytes / r.last_level_instances / r.link_bytes_per_second
+        memory = np.maximum(memory, np.maximum(common, link))
+    on_chip: Any = totals.tlb_seconds
+    for seconds in levels:
+        on_chip = on_chip + seconds
+    exponents = r.library_overlap if phase.library else r.kernel_overlap
+    total = overlap(core, on_chip, memory, exponents)
+    synchronisation: Any = 0.0
+    if "synchronisation" not in ideal:
+        synchronisation = phase.barriers * r.barrier_seconds + phase.library_calls * r.library_call_seconds
+    return PhaseTime(
+        name=phase.name,
+        total=total + synchronisation,
+        core=core,
+        levels=tuple(levels),
+        memory=memory,
+        tlb=totals.tlb_seconds,
+        synchronisation=synchronisation,
+        level_bytes=tuple(totals.level_bytes),
+        memory_bytes=totals.memory_bytes,
+    )
+
+
+def layer_seconds(phases: tuple[Phase, ...], r: Resources, ideal: frozenset[str] = NOTHING) -> Any:
+    """Seconds of one layer of one call: the phases one after another."""
+    total: Any = 0.0
+    for phase in phases:
+        total = total + phase_time(phase, r, ideal).total
+    return total

@@ -1,0 +1,91 @@
+"""In-core time of a Phase: how many cycles its instructions need when every operand is in L1.
+
+The bound of each port group is counted on its own; the slowest one rules (they run side by side in an out-of-order
+core), divided by the efficiency that tuned code reaches, plus what nothing overlaps (dependency chains).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from simulator.phases import Work
+from simulator.resources import Resources
+
+MADD_INSTRUCTIONS_INT8 = 3.0  # vpmaddubsw + vpmaddwd + vpaddd where vpdpbusd is missing
+MADD_INSTRUCTIONS_INT16 = 2.0  # vpmaddwd + vpaddd where vpdpwssd is missing
+WIDEN_INSTRUCTIONS_BF16 = 1.0  # a shift per half vector where vdpbf16ps is missing
+
+
+@dataclass(frozen=True)
+class CoreCycles:
+    """Cycles of one core's share of a phase, by what bounds them. `total` is what the core needs."""
+
+    total: Any
+    arithmetic: Any
+    l1: Any
+    """Cycles that loads and stores add beyond the arithmetic."""
+
+
+def _per(work: Any, rate: Any) -> Any:
+    """work / rate, with 0 for no work and infinity for work that no unit can do."""
+    if isinstance(work, float) and work == 0.0:
+        return 0.0
+    if isinstance(rate, float):
+        if rate > 0.0:
+            return work / rate
+        return np.where(np.asarray(work) > 0.0, np.inf, 0.0)
+    positive = rate > 0.0
+    return np.where(positive, work / np.where(positive, rate, 1.0), np.where(np.asarray(work) > 0.0, np.inf, 0.0))
+
+
+def _select(condition: Any, yes: Any, no: Any) -> Any:
+    if isinstance(condition, (bool, np.bool_)):
+        return yes if condition else no
+    return np.where(condition, yes, no)
+
+
+def dot_cycles(work: Work, r: Resources) -> tuple[Any, Any]:
+    """(cycles on the multiply pipes, extra ALU element operations) of the narrow multiply-adds, native or emulated."""
+    multiply: Any = work.macs_fp32 / (r.lanes * r.fma_per_cycle)
+    extra: Any = 0.0
+    if not (isinstance(work.macs_bf16, float) and work.macs_bf16 == 0.0):
+        has = r.dot_bf16_per_cycle > 0.0
+        native = _per(work.macs_bf16, r.lanes * 2.0 * r.dot_bf16_per_cycle) if np.any(has) else 0.0
+        multiply = multiply + _select(has, native, work.macs_bf16 / (r.lanes * r.fma_per_cycle))
+        extra = extra + _select(has, 0.0, work.macs_bf16 * WIDEN_INSTRUCTIONS_BF16 / 6.0)  # shared by 6 rows of a register block
+    if not (isinstance(work.macs_int16, float) and work.macs_int16 == 0.0):
+        has = r.dot_int16_per_cycle > 0.0
+        native = _per(work.macs_int16, r.lanes * 2.0 * r.dot_int16_per_cycle) if np.any(has) else 0.0
+        multiply = multiply + _select(has, native, work.macs_int16 * MADD_INSTRUCTIONS_INT16 / (r.lanes * 2.0 * r.fma_per_cycle))
+    if not (isinstance(work.macs_int8, float) and work.macs_int8 == 0.0):
+        has = r.dot_int8_per_cycle > 0.0
+        native = _per(work.macs_int8, r.lanes * 4.0 * r.dot_int8_per_cycle) if np.any(has) else 0.0
+        multiply = multiply + _select(has, native, work.macs_int8 * MADD_INSTRUCTIONS_INT8 / (r.lanes * 4.0 * r.fma_per_cycle))
+    return multiply, extra
+
+
+def core_cycles(work: Work, r: Resources) -> CoreCycles:
+    """Cycles that the whole of `work` would take on one core."""
+    multiply, extra_alu = dot_cycles(work, r)
+    alu = (work.alu + extra_alu) / (r.lanes * r.alu_per_cycle)
+    convert = work.convert / (r.lanes * r.convert_per_cycle)
+    memory_uops = (work.load_bytes + work.store_bytes) / (4.0 * r.lanes)
+    uops = (
+        multiply * r.fma_per_cycle
+        + (work.alu + extra_alu + work.convert) / r.lanes
+        + memory_uops
+        + work.scalar_uops
+    )
+    arithmetic = np.maximum(np.maximum(multiply, alu), np.maximum(convert, uops / r.issue_width))
+    arithmetic = arithmetic + work.exp / r.lanes * r.exp_cycles_per_vector
+    tiles = work.macs_tile
+    if not (isinstance(tiles, float) and tiles == 0.0):
+        # tile_bytes_per_cycle counts operand bytes: MACs per cycle = that / bytes per element
+        arithmetic = arithmetic + np.where(tiles > 0.0, _per(tiles * work.tile_element_bytes, r.tile_bytes_per_cycle), 0.0)
+    l1 = np.maximum(work.load_bytes / r.load_bytes_per_cycle, work.store_bytes / r.store_bytes_per_cycle)
+    arithmetic = arithmetic / work.efficiency
+    body = np.maximum(arithmetic, l1 / work.efficiency)
+    return CoreCycles(total=body + work.chain_cycles, arithmetic=arithmetic + work.chain_cycles, l1=body - arithmetic)

@@ -1,0 +1,316 @@
+"""LookupFFN as phases: LayerNorm, projection, code + score, gather (and a reduction where tables are sharded).
+
+The gather is one loop nest whose numbers make all variants V1-V5: token tiles over table groups over tokens over tables,
+column stripes inside, and threads along tokens, columns or tables.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from simulator.lowering import FAR, Context, imbalance, layer_norm, sequential, sharing
+from simulator.machine import interpolate_log
+from simulator.phases import Access, Phase, Stream, Work
+from simulator.resources import Resources
+from simulator.schedule import SPLIT_COLUMNS, SPLIT_TABLES, SPLIT_TOKENS, UNBOUNDED, LookupSchedule
+from simulator.workload import (
+    ELEMENT_BYTES,
+    LookupFfn,
+    effective_rows,
+    hash_bits,
+    padded_hidden,
+    projection_outputs,
+    repeats,
+    unique_rows,
+)
+
+PROJECTION_TILE = 64.0
+"""Tokens of one pass over the projection weights: their activations fit L1 or L2 beside the weights."""
+
+REGISTER_TOKENS = 6.0
+ROW_GROUP_CYCLES = 7.0
+"""Loop and code -> address overhead of one group of rows (measured with a gather kernel on 16 KiB tables)."""
+
+ACCUMULATOR_CYCLES = 1.5
+"""Load + store of one accumulator register around a group of rows (same measurement)."""
+
+INT8_ALU = 1.5
+"""fp32-lane ALU operations an int8 element of the dot-product gather: byte blends of four tables' rows, six a vector."""
+
+
+def lower_lookup(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context) -> tuple[Phase, ...]:
+    """Phases of one call of one layer."""
+    by_tokens = schedule.split == SPLIT_TOKENS
+    projection = _bh4 if op.projection == "bh4" else _dense_projection
+    return (
+        layer_norm(op.hidden, r, context),
+        projection(op, schedule, r, context, by_tokens),
+        _code_score(op, r, context),
+        _gather(op, schedule, r, context),
+        _reduction(op, schedule, r, context),
+    )
+
+
+def _projection_weights(op: LookupFfn, size: Any, tile: Any, r: Resources, context: Context, by_tokens: Any) -> Stream:
+    """Weights of the projection: each thread reads all of them (tokens split) or its share (blocks split)."""
+    batch, threads, sharers = context.batch, r.threads, sharing(r)
+    copies = np.where(by_tokens, np.minimum(threads, np.maximum(batch, 1.0)), 1.0)
+    tokens = np.where(by_tokens, np.maximum(batch / threads, 1.0), batch)
+    passes = np.ceil(tokens / tile)
+    fetching = np.minimum(copies, np.maximum(threads / sharers, 1.0))
+    tables_touched = np.minimum(tokens, op.rows) * op.tables * op.output * ELEMENT_BYTES[op.table_dtype]
+    everything = context.layers * (size + tables_touched + context.evicted_bytes)
+    core_far = np.where(by_tokens, everything, everything / threads)
+    near = np.where(by_tokens, size, size / threads) + tile * (op.hidden + projection_outputs(op)) * 4.0
+    return Stream(
+        "projection_weights",
+        "sequential",
+        (
+            Access(size * fetching, core_far, everything),
+            Access(size * (copies - fetching), core_far, size),
+            Access(size * copies * (passes - 1.0), near, np.maximum(size, near)),
+        ),
+    )
+
+
+def _projection_kind(op: LookupFfn, macs: Any) -> dict[str, Any]:
+    return {f"macs_{op.projection_dtype}": macs}
+
+
+def _bh4(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context, by_tokens: Any) -> Phase:
+    """stages x (block-diagonal product, Walsh-Hadamard), repeated; Z = 0.7 BH4(x) + 0.3 x."""
+    batch, width, rep = context.batch, padded_hidden(op), repeats(op)
+    operand = ELEMENT_BYTES[op.projection_dtype]
+    elements = batch * rep * width * op.stages
+    macs = elements * op.block
+    levels = np.where(schedule.folded > 0.0, np.log2(width / op.block), np.log2(width))
+    requantise = 0.0 if op.projection_dtype == "fp32" else 1.0
+    tile = np.minimum(np.maximum(schedule.token_tile, PROJECTION_TILE), 512.0)
+    tokens = np.where(by_tokens, np.maximum(batch / r.threads, 1.0), batch)
+    reuse = np.minimum(tokens, REGISTER_TOKENS)
+    size = rep * op.stages * width * op.block * operand + projection_outputs(op) * 4.0
+    units = np.where(by_tokens, batch, rep * width / op.block)
+    buffers = np.minimum(tokens, tile) * width * 8.0
+    outputs = batch * projection_outputs(op) * 4.0
+    macs_by_kind = _projection_kind(op, macs)
+    macs_by_kind["macs_fp32"] = macs_by_kind.get("macs_fp32", 0.0) + 2.0 * batch * rep * width
+    return Phase(
+        name="projection",
+        work=Work(
+            **macs_by_kind,
+            alu=elements * (levels + requantise),
+            convert=elements * requantise,
+            load_bytes=macs * operand * (1.0 / reuse + 1.0 / REGISTER_TOKENS) + elements * 4.0,
+            store_bytes=elements * 4.0,
+            efficiency=r.kernel_efficiency,
+        ),
+        streams=(
+            _projection_weights(op, size, tile, r, context, by_tokens),
+            sequential("stage_buffers", elements * 4.0, buffers, buffers * sharing(r), writes=1.0),
+            sequential("projected", outputs, outputs / r.threads, outputs / r.threads * sharing(r), writes=1.0),
+        ),
+        imbalance=imbalance(units, r.threads),
+        barriers=np.where(by_tokens, 0.0, op.stages),
+    )
+
+
+def _dense_projection(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context, by_tokens: Any) -> Phase:
+    """One hidden x (tables * bits) GEMM."""
+    batch, outputs = context.batch, projection_outputs(op)
+    operand = ELEMENT_BYTES[op.projection_dtype]
+    macs = batch * op.hidden * outputs
+    tokens = np.where(by_tokens, np.maximum(batch / r.threads, 1.0), batch)
+    tile = np.minimum(np.maximum(schedule.token_tile, PROJECTION_TILE), 512.0)
+    kind = {"fp32": "fp32", "bf16": "bf16"}.get(op.projection_dtype, "int8")
+    efficiency = interpolate_log(r.gemm_efficiency[kind], np.maximum(np.minimum(tokens, tile), 1.0))
+    reuse = np.minimum(tokens, REGISTER_TOKENS)
+    written = batch * outputs * 4.0
+    return Phase(
+        name="projection",
+        work=Work(
+            **_projection_kind(op, macs),
+            load_bytes=macs * operand * (1.0 / reuse + 1.0 / REGISTER_TOKENS),
+            store_bytes=written,
+            efficiency=efficiency,
+        ),
+        streams=(
+            _projection_weights(op, op.hidden * outputs * operand + outputs * 4.0, tile, r, context, by_tokens),
+            sequential("projected", written, written / r.threads, written / r.threads * sharing(r), writes=1.0),
+        ),
+        imbalance=np.where(by_tokens, imbalance(batch, r.threads), imbalance(outputs / r.lanes, r.threads)),
+        barriers=np.where(by_tokens, 0.0, 1.0),
+    )
+
+
+def _code_score(op: LookupFfn, r: Resources, context: Context) -> Phase:
+    """Sign bits to codes, sum |z| / prod (1 + exp(-2|z|)) to scores; Z is read once, vectorised over tables."""
+    batch, outputs = context.batch, projection_outputs(op)
+    elements = batch * outputs
+    per_core = elements * 4.0 / r.threads
+    return Phase(
+        name="code_score",
+        work=Work(
+            alu=3.0 * elements,
+            macs_fp32=elements,
+            exp=elements,
+            convert=batch * op.tables,
+            load_bytes=4.0 * elements,
+            store_bytes=8.0 * batch * op.tables,
+            efficiency=r.kernel_efficiency,
+        ),
+        streams=(sequential("projected", 4.0 * elements, per_core, per_core * sharing(r)),),
+        imbalance=imbalance(batch, r.threads),
+        barriers=0.0,
+    )
+
+
+def _gather_work(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context, stripe: Any) -> tuple[Work, Any]:
+    """(instruction work, vector operations per table line) of the weighted gather."""
+    rows = context.batch * op.tables
+    elements = rows * op.output
+    element = ELEMENT_BYTES[op.table_dtype]
+    vectors_per_line = r.line_bytes / (4.0 * r.lanes)
+    if op.table_dtype == "fp32":
+        macs: dict[str, Any] = {"macs_fp32": elements}
+        alu: Any = 0.0
+        convert: Any = 0.0
+        per_vector: Any = 1.0
+    elif op.table_dtype == "bf16":
+        macs, alu, convert, per_vector = {"macs_fp32": elements}, 0.5 * elements, 0.0, 3.0
+    else:
+        dot = np.asarray(r.dot_int8_per_cycle) > 0.0
+        macs = {"macs_int8": np.where(dot, elements, 0.0), "macs_fp32": np.where(dot, elements / 4.0, elements)}
+        alu = np.where(dot, INT8_ALU * elements, 0.0)
+        convert = np.where(dot, 0.0, 2.0 * elements)
+        per_vector = np.where(dot, 8.0, 13.0)
+    registers = stripe / r.lanes
+    stripes = op.output / stripe
+    groups = np.maximum(op.tables / np.minimum(schedule.table_group, op.tables), 1.0)
+    spilled = np.where(registers > r.registers - 4.0, 1.0, 0.0)
+    round_trips = np.where(spilled > 0.0, op.tables, groups)
+    accumulator_bytes = context.batch * op.output * 4.0 * round_trips
+    latency_gap = np.maximum(0.0, r.fma_latency_cycles - registers / r.fma_per_cycle)
+    chain = context.batch * groups * stripes * (ROW_GROUP_CYCLES + ACCUMULATOR_CYCLES * np.minimum(registers, r.registers))
+    lines = elements * element / r.line_bytes
+    return (
+        Work(
+            **macs,
+            alu=alu,
+            convert=convert,
+            load_bytes=elements * element + accumulator_bytes,
+            store_bytes=accumulator_bytes,
+            scalar_uops=rows * stripes * 4.0 + np.where(schedule.prefetch_bytes > 0.0, lines, 0.0),
+            chain_cycles=chain + rows * stripes * latency_gap * 0.5,
+            efficiency=r.kernel_efficiency,
+        ),
+        per_vector * vectors_per_line,
+    )
+
+
+def _gather(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context) -> Phase:
+    batch, threads, sharers = context.batch, r.threads, sharing(r)
+    by_columns, by_tables = schedule.split == SPLIT_COLUMNS, schedule.split == SPLIT_TABLES
+    by_tokens = ~(by_columns | by_tables) if isinstance(by_columns, np.ndarray) else not (by_columns or by_tables)
+    element = ELEMENT_BYTES[op.table_dtype]
+    columns = np.where(by_columns, np.maximum(op.output / threads, r.line_bytes / element), op.output)
+    column_parts = op.output / columns
+    tables = np.where(by_tables, np.maximum(op.tables / threads, 1.0), op.tables)
+    table_parts = op.tables / tables
+    stripe = np.minimum(schedule.column_stripe, columns)
+    tokens = np.where(by_tokens, np.maximum(batch / threads, 1.0), batch)
+    workers = np.where(by_tokens, np.minimum(threads, batch), np.where(by_columns, column_parts, table_parts))
+    tile = np.minimum(schedule.token_tile, tokens)
+    tiles = tokens / tile
+    group = np.minimum(schedule.table_group, tables)
+    row = columns * element
+    piece = np.minimum(stripe * element, row)
+
+    # Distinct rows of one table that a tile, a thread, and the threads of one shared cache touch in one call.
+    touched_tile = unique_rows(op.indices, op.rows, tile)
+    touched_thread = unique_rows(op.indices, op.rows, tokens)
+    instance_tokens = np.where(by_tokens, tokens * np.minimum(sharers, workers), tokens)
+    touched_instance = np.where(by_tokens, unique_rows(op.indices, op.rows, instance_tokens), touched_thread)
+    instances = np.maximum(workers / sharers, 1.0)
+
+    per_table = tables * row * workers  # bytes of one row index over all tables and all workers
+    total = batch / np.where(by_tokens, workers, 1.0) * per_table
+    first_thread = np.minimum(touched_thread, tokens) * per_table
+    first_instance = np.where(by_tokens, touched_instance * tables * row * instances, first_thread)
+    first_instance = np.minimum(first_instance, first_thread)
+    siblings = first_thread - first_instance
+    across_tiles = np.maximum(tiles * touched_tile - touched_thread, 0.0) * per_table
+    within_tile = np.maximum(total - first_thread - across_tiles, 0.0)
+
+    hot_rows = effective_rows(op.indices, op.rows)
+    layer_core = tables * row * hot_rows
+    layer_shared = np.where(by_tokens, layer_core, layer_core * np.minimum(sharers, workers))
+    projection = repeats(op) * op.stages * padded_hidden(op) * op.block * ELEMENT_BYTES[op.projection_dtype]
+    rest = projection + batch * op.output * 4.0 + context.evicted_bytes
+    coverage_thread = touched_thread / op.rows
+    coverage_instance = touched_instance / op.rows
+    model_core = context.layers * (layer_core + rest)
+    model_shared = context.layers * (layer_shared + rest)
+    accumulators = tile * stripe * 4.0
+    near_core = group * touched_tile * piece + accumulators + tile * op.tables * 8.0
+    near_shared = near_core * np.minimum(sharers, workers)
+    sweep_core = tables * touched_thread * row + tokens * columns * 4.0
+    sweep_shared = np.where(by_tokens, tables * touched_instance * row, tables * touched_thread * row * np.minimum(sharers, workers))
+    work, uops_per_line = _gather_work(op, schedule, r, context, stripe)
+    rows_stream = Stream(
+        "table_rows",
+        "rows",
+        (
+            Access(first_instance, model_core, model_shared, cyclic=np.maximum(coverage_instance, 0.0) ** 4),
+            Access(siblings, model_core, np.minimum(sweep_shared, model_shared), cyclic=0.0),
+            Access(across_tiles, sweep_core, sweep_shared, cyclic=coverage_thread**4),
+            Access(within_tile, near_core, near_shared, cyclic=0.0),
+        ),
+        row_bytes=piece,
+        uops_per_line=uops_per_line,
+        prefetch_bytes=schedule.prefetch_bytes,
+        array_bytes=op.tables * op.rows * op.output * element,
+        page_2m=context.page_2m,
+    )
+    groups = np.maximum(tables / group, 1.0)
+    output_bytes = batch * op.output * 4.0 * np.where(by_tables, table_parts, 1.0)
+    output_distance = tile * columns * 4.0 + group * touched_tile * piece
+    code_bytes = batch * op.tables * 8.0 * np.where(by_columns, column_parts, 1.0)
+    return Phase(
+        name="gather",
+        work=work,
+        streams=(
+            rows_stream,
+            sequential(
+                "accumulators", output_bytes * groups, output_distance, output_distance * np.minimum(sharers, workers), writes=1.0
+            ),
+            sequential(
+                "codes",
+                code_bytes * np.maximum(columns / stripe, 1.0),
+                np.where(by_tokens, tile * op.tables * 8.0 + near_core, FAR),
+                batch * op.tables * 8.0 + near_shared,
+            ),
+        ),
+        imbalance=np.where(
+            by_tokens, imbalance(batch, threads), threads / workers * np.where(by_tables, imbalance(op.tables, workers), 1.0)
+        ),
+        barriers=np.where(schedule.token_tile >= UNBOUNDED, np.where(by_tokens, op.tables, 1.0), 1.0),
+    )
+
+
+def _reduction(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context) -> Phase:
+    """Sum of the partial outputs of V5; no work for the other variants."""
+    sharded = np.where(schedule.split == SPLIT_TABLES, 1.0, 0.0) * np.where(np.asarray(r.threads) > 1.0, 1.0, 0.0)
+    parts = np.minimum(r.threads, op.tables)
+    elements = sharded * context.batch * op.output * parts
+    return Phase(
+        name="reduction",
+        work=Work(alu=elements, load_bytes=4.0 * elements, efficiency=r.kernel_efficiency),
+        streams=(sequential("partial_outputs", 4.0 * elements, FAR, context.batch * op.output * 4.0 * parts),),
+        imbalance=imbalance(np.maximum(context.batch * op.output / r.lanes, 1.0), r.threads),
+        barriers=sharded,
+    )
+
+
+__all__ = ["hash_bits", "lower_lookup"]

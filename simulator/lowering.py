@@ -1,0 +1,69 @@
+"""Operators into Phases: the one place where an operator, a schedule and a machine's resources meet.
+
+`lower` dispatches on the operator. What is common to both forms (LayerNorm, who shares which bytes) stands here; each
+form has its own module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from simulator.phases import Access, Phase, Stream, Work
+from simulator.resources import Resources
+
+FAR = 1e18
+"""A reuse distance that no cache bridges: data that another core wrote."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What surrounds one call: tokens, layers cycled (1 = hot), bytes that other operators evict between two layers."""
+
+    batch: Any
+    layers: Any
+    evicted_bytes: Any
+    page_2m: float = 1.0
+
+
+def sharing(r: Resources) -> Any:
+    """Active cores on one instance of the outermost shared cache (1 where there is none)."""
+    sharers: Any = 1.0
+    for level in r.levels:
+        if level.shared is False:
+            continue
+        sharers = level.sharers if level.shared is True else np.where(level.shared, level.sharers, sharers)
+    return sharers
+
+
+def imbalance(units: Any, threads: Any) -> Any:
+    """Slowest thread's share over the mean when `units` equal pieces go to `threads` threads."""
+    return np.ceil(units / threads) * threads / units
+
+
+def layer_norm(hidden: Any, r: Resources, context: Context) -> Phase:
+    """LayerNorm over `hidden`: two passes over a token that stays in L1, about 8 operations an element."""
+    elements = context.batch * hidden
+    per_core = 8.0 * elements / r.threads
+    return Phase(
+        name="layer_norm",
+        work=Work(
+            alu=4.0 * elements,
+            macs_fp32=2.0 * elements,
+            load_bytes=8.0 * elements,
+            store_bytes=4.0 * elements,
+            efficiency=r.kernel_efficiency,
+        ),
+        streams=(
+            sequential("input", 4.0 * elements, per_core, per_core * sharing(r)),
+            sequential("normalised", 4.0 * elements, per_core, per_core * sharing(r), writes=1.0),
+        ),
+        imbalance=imbalance(context.batch, r.threads),
+    )
+
+
+def sequential(name: str, size: Any, core_distance: Any, shared_distance: Any, writes: float = 0.0) -> Stream:
+    """A stream with a single reuse distance."""
+    return Stream(name, "sequential", (Access(size, core_distance, shared_distance),), writes=writes)

@@ -1,0 +1,91 @@
+"""A Phase: one stretch of an operator's execution as work and traffic, the only language the engines speak.
+
+Quantities are totals over all threads for one call of one layer. Any number may be an array (points x schedules).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Pattern = Literal["sequential", "rows", "chain"]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Instruction-level work of a phase, in element operations and bytes (not instructions: the vector width is the machine's).
+
+    `macs_*`: multiply-adds by instruction kind (`tile` = matrix unit). `alu`: fp32/int32 element operations that are
+    not multiply-adds. `convert`: element conversions or shuffles. `exp`: exponentials. `loads`, `stores`: bytes moved
+    between registers and L1. `scalar_uops`: address and loop overhead. `chain_cycles`: latency that no
+    parallelism hides. `efficiency`: share of the port bound that tuned code reaches.
+    """
+
+    macs_fp32: float = 0.0
+    macs_bf16: float = 0.0
+    macs_int16: float = 0.0
+    macs_int8: float = 0.0
+    macs_tile: float = 0.0
+    tile_element_bytes: float = 2.0
+    alu: float = 0.0
+    convert: float = 0.0
+    exp: float = 0.0
+    load_bytes: float = 0.0
+    store_bytes: float = 0.0
+    scalar_uops: float = 0.0
+    chain_cycles: float = 0.0
+    efficiency: float = 1.0
+
+
+@dataclass(frozen=True)
+class Access:
+    """A share of a stream's accesses with one reuse distance.
+
+    `bytes`: moved in total, over all threads. `core_distance_bytes`: distinct bytes that one core touched since it last
+    used the same data (judged against caches that belong to a core). `shared_distance_bytes`: the same as a shared
+    cache instance sees it, over all its sharers. `cyclic`: 1 for a sweep that comes round (LRU keeps nothing once it
+    does not fit), 0 for random reuse (the fitting share hits), or a blend.
+    """
+
+    bytes: float
+    core_distance_bytes: float
+    shared_distance_bytes: float
+    cyclic: float = 1.0
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Accesses to one array. `row_bytes` is the contiguous run at a data-dependent address (pattern 'rows').
+
+    `writes`: 0 read, 1 written (read for ownership and write-back), in shares of the bytes. `uops_per_line`: vector
+    operations per line, which take room in the out-of-order window. `prefetch_bytes`: software-prefetch distance.
+    `array_bytes`, `page_2m`: size of the array and its page size, for the TLB.
+    """
+
+    name: str
+    pattern: Pattern
+    accesses: tuple[Access, ...]
+    row_bytes: float = 64.0
+    writes: float = 0.0
+    uops_per_line: float = 2.0
+    prefetch_bytes: float = 0.0
+    array_bytes: float = 0.0
+    page_2m: float = 1.0
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of execution between two barriers or hand-overs.
+
+    `imbalance`: the slowest thread's share over the mean one, >= 1. `tile_clock`: 1 where the matrix unit sets the
+    clock. `library`: a GEMM library's loop (it overlaps worse than a hand-written stream).
+    """
+
+    name: str
+    work: Work
+    streams: tuple[Stream, ...]
+    imbalance: float = 1.0
+    tile_clock: float = 0.0
+    barriers: float = 0.0
+    library_calls: float = 0.0
+    library: bool = False

@@ -1,0 +1,254 @@
+"""predict(machine, workload) -> Prediction: the library's front door.
+
+Words (ARCHITECTURE.md): `batch` tokens per call; `seconds_per_call` covers all layers; `seconds_per_token_layer` is the
+unit of tables. FFN only, LayerNorm included, residual excluded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import singledispatch
+from typing import Any, Literal
+
+import numpy as np
+
+from simulator import lower_gemm, lower_lookup, mapper
+from simulator.analytic import RESOURCES, PhaseTime, layer_seconds, phase_time
+from simulator.incore import dot_cycles
+from simulator.lowering import Context
+from simulator.machine import Machine
+from simulator.phases import Phase
+from simulator.resources import Resources, broadcastable, resolve
+from simulator.schedule import GemmSchedule, LookupSchedule, describe, take
+from simulator.workload import GemmFfn, LookupFfn, Workload, flop_per_token
+
+Engine = Literal["analytic"]
+Schedule = GemmSchedule | LookupSchedule
+
+
+class PredictionError(ValueError):
+    """A machine and a workload that do not go together (too many threads, a model larger than memory)."""
+
+
+@dataclass(frozen=True)
+class PhasePrediction:
+    """One phase of one layer of one call. Terms before overlap, for the slowest core; `seconds` is after overlap."""
+
+    name: str
+    seconds: float
+    core_seconds: float
+    level_seconds: dict[str, float]
+    memory_seconds: float
+    synchronisation_seconds: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one operator costs on one machine.
+
+    `traffic_bytes`: bytes per layer and call that came from each level ('L2', 'L3', ..., 'memory', write-backs
+    included). `native`: the machine has the instructions of the dtype; otherwise they were emulated.
+    `arithmetic_intensity`: FLOP per byte from memory (infinity when nothing comes from memory).
+    """
+
+    machine_id: str
+    machine: str
+    workload: str
+    form: Literal["gemm", "lookup"]
+    dtype: str
+    engine: str
+    batch: float
+    threads: float
+    layers: float
+    residency: str
+    seconds_per_call: float
+    seconds_per_token_layer: float
+    tokens_per_second: float
+    flop_per_token_layer: float
+    arithmetic_intensity: float
+    roofline_seconds_per_call: float
+    frequency_hz: float
+    native: bool
+    schedule: Schedule
+    schedule_text: str
+    phases: tuple[PhasePrediction, ...]
+    traffic_bytes: dict[str, float]
+
+
+@singledispatch
+def lower(operator: Any, schedule: Any, resources: Resources, context: Context) -> tuple[Phase, ...]:
+    """Phases of one call of one layer of `operator` under `schedule`."""
+    raise TypeError(f"no lowering for {type(operator).__name__}")
+
+
+lower.register(GemmFfn, lower_gemm.lower_gemm)
+lower.register(LookupFfn, lower_lookup.lower_lookup)
+
+
+def dtype_label(operator: GemmFfn | LookupFfn) -> str:
+    """'bf16' for a GEMM, 'int16/int8' (projection/tables) for a look-up."""
+    if isinstance(operator, GemmFfn):
+        return operator.dtype
+    return f"{operator.projection_dtype}/{operator.table_dtype}"
+
+
+def is_native(operator: GemmFfn | LookupFfn, machine: Machine) -> bool:
+    """Whether the machine multiplies this dtype without emulation."""
+    vector = machine.core.vector
+    has = {
+        "fp32": True,
+        "bf16": bool(np.all(vector.dot_bf16_per_cycle)) or "amx_bf16" in machine.isa,
+        "int16": bool(np.all(vector.dot_int16_per_cycle)),
+        "int8": bool(np.all(vector.dot_int8_per_cycle)) or "amx_int8" in machine.isa,
+    }
+    if isinstance(operator, GemmFfn):
+        return has["int8" if operator.dtype.startswith("int") else operator.dtype]
+    return has[operator.projection_dtype] and (operator.table_dtype != "int8" or has["int8"])
+
+
+def thread_count(machine: Machine, workload: Workload) -> Any:
+    """Threads of the workload; all physical cores of one socket where it names none."""
+    return machine.cores_per_socket if workload.threads is None else workload.threads
+
+
+def context_of(workload: Workload, page_2m: float = 1.0) -> Context:
+    """Surroundings of one call: batch, layers that compete for the caches, eviction between layers."""
+    hot = workload.residency == "hot"
+    return Context(
+        batch=workload.batch,
+        layers=1.0 if hot else workload.layers,
+        evicted_bytes=0.0 if hot else workload.evicted_bytes_between_layers,
+        page_2m=page_2m,
+    )
+
+
+def _check(machine: Machine, workload: Workload, threads: Any) -> None:
+    cores = machine.cores_per_socket * machine.sockets
+    if np.any(np.asarray(threads) > cores):
+        raise PredictionError(
+            f"{np.max(threads):g} threads do not fit {machine.id or machine.name}: it has {np.min(cores):g} physical cores"
+        )
+    if np.any(np.asarray(threads) < 1) or np.any(np.asarray(workload.batch) < 1):
+        raise PredictionError("threads and batch must be at least 1")
+
+
+def evaluate(machine: Machine, workload: Workload, schedule: Schedule, ideal: frozenset[str] = frozenset()) -> Any:
+    """seconds_per_call under a fixed schedule; arrays in machine (points,) give (points, 1)."""
+    resources = broadcastable(resolve(machine, thread_count(machine, workload)))
+    phases = lower(workload.operator, schedule, resources, context_of(workload))
+    return layer_seconds(phases, resources, ideal) * workload.layers
+
+
+def predict_points(machine: Machine, workload: Workload) -> tuple[Any, Any]:
+    """(seconds_per_call, index of the chosen schedule) for points in one vectorised pass, mapper included.
+
+    Numeric fields of `machine`, `workload.batch`, `workload.threads` may be arrays of shape (points,).
+    """
+    threads = thread_count(machine, workload)
+    _check(machine, workload, threads)
+    resources = broadcastable(resolve(machine, np.asarray(threads, dtype=float) if np.ndim(threads) else threads))
+    context = context_of(workload)
+    context = replace(context, batch=_column(context.batch), layers=_column(context.layers))
+    phases = lower(workload.operator, mapper.candidates(workload.operator), resources, context)
+    seconds = layer_seconds(phases, resources) * context_layers(workload)
+    choice = mapper.first_best(seconds)
+    best = np.take_along_axis(seconds, np.atleast_1d(choice)[..., None], axis=-1)[..., 0]
+    return best, choice
+
+
+def _column(value: Any) -> Any:
+    return np.asarray(value, dtype=float)[:, None] if np.ndim(value) == 1 else value
+
+
+def context_layers(workload: Workload) -> Any:
+    """Layers of the model as a broadcastable number."""
+    return _column(workload.layers)
+
+
+def predict(
+    machine: Machine,
+    workload: Workload,
+    engine: Engine = "analytic",
+    *,
+    schedule: Schedule | None = None,
+    page_2m: bool = True,
+) -> Prediction:
+    """Time and traffic of `workload` on `machine`; the mapper chooses the schedule unless one is given.
+
+    Raises PredictionError when the threads do not exist. Time stack, binding resource and intervals: `simulator.explain`.
+    """
+    if engine != "analytic":
+        raise PredictionError(f"engine {engine!r} does not exist; 'analytic' does")
+    threads = thread_count(machine, workload)
+    _check(machine, workload, threads)
+    resources = broadcastable(resolve(machine, threads))
+    context = context_of(workload, 1.0 if page_2m else 0.0)
+    operator = workload.operator
+    if schedule is None:
+        phases = lower(operator, mapper.candidates(operator), resources, context)
+        index = int(mapper.first_best(layer_seconds(phases, resources)))
+        schedule = take(mapper.candidates(operator), index)
+    phases = lower(operator, schedule, resources, context)
+    times = tuple(phase_time(phase, resources) for phase in phases)
+    layer = float(sum(float(t.total) for t in times))
+    flop = float(flop_per_token(operator))
+    traffic = _traffic(times)
+    from_memory = traffic["memory"]
+    return Prediction(
+        machine_id=machine.id,
+        machine=machine.name,
+        workload=workload.id or workload.name,
+        form="gemm" if isinstance(operator, GemmFfn) else "lookup",
+        dtype=dtype_label(operator),
+        engine=engine,
+        batch=float(workload.batch),
+        threads=float(threads),
+        layers=float(workload.layers),
+        residency=workload.residency,
+        seconds_per_call=layer * workload.layers,
+        seconds_per_token_layer=layer / workload.batch,
+        tokens_per_second=workload.batch / (layer * workload.layers),
+        flop_per_token_layer=flop,
+        arithmetic_intensity=flop * workload.batch / from_memory if from_memory else float("inf"),
+        roofline_seconds_per_call=roofline_seconds(phases, times, resources) * workload.layers,
+        frequency_hz=float(resources.vector_hz),
+        native=is_native(operator, machine),
+        schedule=schedule,
+        schedule_text=describe(schedule),
+        phases=tuple(_phase_prediction(t) for t in times if float(t.total) > 0.0),
+        traffic_bytes=traffic,
+    )
+
+
+def roofline_seconds(phases: tuple[Phase, ...], times: tuple[PhaseTime, ...], r: Resources) -> float:
+    """Lower bound of one layer: multiply-adds at the peak of all cores, or memory traffic at the theoretical peak."""
+    arithmetic = 0.0
+    for phase in phases:
+        hz = r.vector_hz + phase.tile_clock * (r.tile_hz - r.vector_hz)
+        cycles = float(np.max(dot_cycles(phase.work, r)[0]))
+        if np.any(np.asarray(phase.work.macs_tile) > 0.0):
+            cycles += float(np.max(phase.work.macs_tile * phase.work.tile_element_bytes / r.tile_bytes_per_cycle))
+        arithmetic += cycles / r.threads / float(np.max(hz))
+    memory = float(sum(float(np.max(t.memory_bytes)) for t in times)) / r.memory_peak_bytes_per_second
+    return max(arithmetic, memory)
+
+
+def _traffic(times: tuple[PhaseTime, ...]) -> dict[str, float]:
+    count = len(times[0].level_bytes)
+    traffic = {f"L{i + 2}": float(sum(float(np.max(t.level_bytes[i])) for t in times)) for i in range(count)}
+    traffic["memory"] = float(sum(float(np.max(t.memory_bytes)) for t in times))
+    return traffic
+
+
+def _phase_prediction(time: PhaseTime) -> PhasePrediction:
+    return PhasePrediction(
+        name=time.name,
+        seconds=float(time.total),
+        core_seconds=float(time.core),
+        level_seconds={f"L{i + 2}": float(s) for i, s in enumerate(time.levels)},
+        memory_seconds=float(time.memory),
+        synchronisation_seconds=float(time.synchronisation),
+    )
+
+
+__all__ = ["RESOURCES", "Prediction", "PredictionError", "evaluate", "lower", "predict", "predict_points"]

@@ -1,0 +1,235 @@
+"""What a number of cores of one machine offer: rates, latencies and capacities at their actual clock.
+
+`resolve` turns a `Machine` into this flat record once; lowering and the engines read nothing else. Every field is a
+float or an array of shape (points, 1) that broadcasts against the schedule axis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from simulator.machine import CacheLevel, Curve, Machine, interpolate_log
+
+MAX_LEVELS = 4
+_CLOCK_FALLBACK = {"amx": ("amx", "avx512", "avx2", "scalar"), "avx512": ("avx512", "avx2", "scalar"),
+                   "avx2": ("avx2", "scalar"), "neon": ("neon", "scalar"), "scalar": ("scalar",)}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LevelResources:
+    """One cache level beyond the registers, as one core or one instance of it sees it.
+
+    `capacity_bytes`: what one instance keeps, with the inner levels added where it holds none of their lines.
+    `sharers`: active cores on one instance. `shared`: more than one core hangs on an instance by design,
+    so that reuse by a sibling counts.
+    """
+
+    capacity_bytes: float
+    sharers: float
+    instances: float
+    shared: bool
+    latency_seconds: float
+    core_bytes_per_second: float
+    write_bytes_per_second: float
+    instance_bytes_per_second: float
+    cyclic_miss_curve: Curve
+    random_miss_curve: Curve
+
+
+@dataclass(frozen=True)
+class Resources:
+    """`threads` physical cores of one machine at the clock they reach together."""
+
+    threads: float
+    sockets: float
+    vector_hz: float
+    tile_hz: float
+    lanes: float
+    fma_per_cycle: float
+    dot_bf16_per_cycle: float
+    dot_int16_per_cycle: float
+    dot_int8_per_cycle: float
+    alu_per_cycle: float
+    convert_per_cycle: float
+    exp_cycles_per_vector: float
+    fma_latency_cycles: float
+    registers: float
+    issue_width: float
+    load_bytes_per_cycle: float
+    store_bytes_per_cycle: float
+    tile_rows: float
+    tile_bytes_per_cycle: float
+    """Products of one tile operation per cycle, counted in operand bytes: rows * columns * row bytes / cycles; 0: no unit."""
+    window_uops: float
+    demand_lines: float
+    row_lines: float
+    stream_lines: float
+    software_lines: float
+    line_bytes: float
+    levels: tuple[LevelResources, ...]
+    memory_latency_seconds: float
+    memory_core_bytes_per_second: float
+    memory_bytes_per_second: float
+    memory_peak_bytes_per_second: float
+    memory_write_penalty: float
+    link_bytes_per_second: float
+    last_level_instances: float
+    tlb_reach_4k_bytes: float
+    tlb_reach_2m_bytes: float
+    tlb_miss_seconds: float
+    kernel_efficiency: float
+    gemm_efficiency: dict[str, Curve]
+    library_overlap: tuple[float, float]
+    kernel_overlap: tuple[float, float]
+    library_call_seconds: float
+    barrier_seconds: float
+
+
+def vector_class(machine: Machine) -> str:
+    """The instruction class whose clock full-width vector code runs at."""
+    if any(name in machine.isa for name in ("neon", "sve")):
+        return "neon"
+    return "avx512" if "avx512" in machine.isa else "avx2" if "avx2" in machine.isa else "scalar"
+
+
+def clock_hz(machine: Machine, instruction_class: str, active_cores: Any) -> Any:
+    """Core frequency with `active_cores` cores of a socket busy in `instruction_class` code."""
+    for name in _CLOCK_FALLBACK[instruction_class]:
+        curve: Curve = getattr(machine.clock, name)
+        if curve:
+            return interpolate_log(curve, active_cores)
+    raise ValueError("clock.scalar is empty")
+
+
+def _flag(cores_per_instance: Any) -> Any:
+    return cores_per_instance > 1.0 if np.ndim(cores_per_instance) else bool(cores_per_instance > 1.0)
+
+
+def _level(machine: Machine, level: CacheLevel, inner_bytes: Any, per_socket: Any, threads: Any, hz: Any) -> LevelResources:
+    sharers = np.minimum(np.maximum(level.cores_per_instance, 1.0), per_socket)
+    instances = np.ceil(threads / np.minimum(level.cores_per_instance, np.maximum(per_socket, 1.0)))
+    adds_inner = 0.0 if level.inclusion == "inclusive" else 1.0
+    core_rate = level.bandwidth.at(hz)
+    write_rate = core_rate if level.write_bandwidth is None else level.write_bandwidth.at(hz)
+    instance_rate = np.inf if level.shared_bandwidth is None else level.shared_bandwidth.at(hz)
+    return LevelResources(
+        capacity_bytes=level.size_bytes + adds_inner * sharers * inner_bytes,
+        sharers=sharers,
+        instances=instances,
+        shared=_flag(level.cores_per_instance),
+        latency_seconds=level.latency.at(hz),
+        core_bytes_per_second=core_rate,
+        write_bytes_per_second=write_rate,
+        instance_bytes_per_second=instance_rate,
+        cyclic_miss_curve=level.cyclic_miss_curve,
+        random_miss_curve=level.random_miss_curve,
+    )
+
+
+def resolve(machine: Machine, threads: Any) -> Resources:
+    """Resources of `threads` cores, placed on consecutive cores of as few sockets as hold them.
+
+    Sockets beyond the first bring their own memory and caches; remote access is not charged (tables and weights are
+    taken to be local or replicated).
+    """
+    core, vector, memory, software = machine.core, machine.core.vector, machine.memory, machine.software
+    sockets = np.ceil(threads / machine.cores_per_socket)
+    per_socket = threads / sockets
+    hz = clock_hz(machine, vector_class(machine), per_socket)
+    tile_hz = clock_hz(machine, "amx", per_socket) if core.matrix is not None else hz
+    levels = machine.caches.levels()
+    resolved, inner = [], 0.0
+    for index, level in enumerate(levels):
+        resolved.append(_level(machine, level, inner if index >= 2 else 0.0, per_socket, threads, hz))
+        inner = level.size_bytes / level.cores_per_instance if index >= 1 else 0.0
+    last = resolved[-1]
+    line = levels[0].line_bytes
+    little = (core.demand_lines_in_flight + machine.prefetcher.stream_lines_in_flight) * line / memory.latency_seconds
+    stream_rate = little
+    if memory.core_bandwidth_bytes_per_second is not None:
+        stream_rate = np.minimum(little, memory.core_bandwidth_bytes_per_second)
+    matrix = core.matrix
+    doublings = np.log2(np.maximum(threads, 1.0))
+    walk = machine.tlb.walk.at(hz) + machine.tlb.l2_latency_cycles / hz
+    several = np.minimum(threads - 1.0, 1.0)
+    return Resources(
+        threads=threads,
+        sockets=sockets,
+        vector_hz=hz,
+        tile_hz=tile_hz,
+        lanes=vector.width_bits / 32.0,
+        fma_per_cycle=vector.fma_per_cycle,
+        dot_bf16_per_cycle=vector.dot_bf16_per_cycle,
+        dot_int16_per_cycle=vector.dot_int16_per_cycle,
+        dot_int8_per_cycle=vector.dot_int8_per_cycle,
+        alu_per_cycle=vector.alu_per_cycle,
+        convert_per_cycle=vector.convert_per_cycle,
+        exp_cycles_per_vector=vector.exp_cycles_per_vector,
+        fma_latency_cycles=vector.fma_latency_cycles,
+        registers=vector.registers,
+        issue_width=core.issue_width,
+        load_bytes_per_cycle=core.load_bytes_per_cycle,
+        store_bytes_per_cycle=core.store_bytes_per_cycle,
+        tile_rows=1.0 if matrix is None else matrix.tile_rows,
+        tile_bytes_per_cycle=0.0
+        if matrix is None
+        else matrix.tile_rows * matrix.tile_columns * matrix.tile_row_bytes / matrix.cycles_per_operation,
+        window_uops=core.vector_window_uops,
+        demand_lines=core.demand_lines_in_flight,
+        row_lines=machine.prefetcher.row_lines_in_flight,
+        stream_lines=machine.prefetcher.stream_lines_in_flight,
+        software_lines=machine.prefetcher.software_lines_in_flight,
+        line_bytes=line,
+        levels=tuple(resolved),
+        memory_latency_seconds=memory.latency_seconds,
+        memory_core_bytes_per_second=stream_rate,
+        memory_bytes_per_second=memory.read_bandwidth_bytes_per_second * sockets,
+        memory_peak_bytes_per_second=memory.bandwidth_bytes_per_second * sockets,
+        memory_write_penalty=memory.write_share_penalty,
+        link_bytes_per_second=np.inf if memory.link_bandwidth_bytes_per_second is None else memory.link_bandwidth_bytes_per_second,
+        last_level_instances=last.instances,
+        tlb_reach_4k_bytes=machine.tlb.l2_entries_4k * 4096.0,
+        tlb_reach_2m_bytes=machine.tlb.l2_entries_2m * 2097152.0,
+        tlb_miss_seconds=walk / machine.tlb.page_walkers,
+        kernel_efficiency=software.kernel_efficiency,
+        gemm_efficiency={
+            "fp32": software.gemm_efficiency_fp32,
+            "bf16": software.gemm_efficiency_bf16,
+            "int8": software.gemm_efficiency_int8,
+            "tile": software.gemm_efficiency_tile,
+        },
+        library_overlap=(software.library_overlap_cache, software.library_overlap_memory),
+        kernel_overlap=(software.kernel_overlap_cache, software.kernel_overlap_memory),
+        library_call_seconds=software.library_call.at(hz),
+        barrier_seconds=several * (software.barrier.at(hz) + doublings * software.barrier_per_doubling.at(hz)),
+    )
+
+
+def _column(value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    if np.ndim(value) == 0:
+        return float(value)
+    return value[:, None] if value.ndim == 1 else value
+
+
+def broadcastable(resources: Resources) -> Resources:
+    """One-dimensional fields as columns (points, 1), scalars as Python floats (a NumPy scalar is ten times slower)."""
+    changes: dict[str, Any] = {}
+    for item in fields(resources):
+        value = getattr(resources, item.name)
+        if item.name == "levels":
+            changes["levels"] = tuple(
+                replace(level, **{f.name: _column(getattr(level, f.name)) for f in fields(level) if not f.name.endswith("curve")})
+                for level in value
+            )
+        elif item.name in ("gemm_efficiency",):
+            continue
+        elif isinstance(value, tuple):
+            changes[item.name] = tuple(_column(v) for v in value)
+        else:
+            changes[item.name] = _column(value)
+    return replace(resources, **changes)

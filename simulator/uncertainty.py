@@ -1,0 +1,110 @@
+"""Draws of a machine within the confidence of its values.
+
+Each uncertain value is multiplied by exp(sigma z), z standard normal, with sigma such that 90 % of the draws lie within
+the value's +- interval. Shapes that a datasheet fixes exactly (sizes, counts, ways) are not drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields, is_dataclass, replace
+from functools import lru_cache
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from simulator.machine import Duration, Machine, Provenance, Rate, Unit
+from simulator.units import Dimension
+
+SEED = 20260723
+_Z90 = 1.6448536269514722
+_DRAWN = {
+    Dimension.CYCLES,
+    Dimension.TIME,
+    Dimension.FREQUENCY,
+    Dimension.BYTES_PER_CYCLE,
+    Dimension.BANDWIDTH,
+    Dimension.FRACTION,
+}
+_DRAWN_COUNTS = {
+    "alu_per_cycle",
+    "convert_per_cycle",
+    "dot_bf16_per_cycle",
+    "vector_window_uops",
+    "demand_lines_in_flight",
+    "stream_lines_in_flight",
+    "row_lines_in_flight",
+    "software_lines_in_flight",
+}
+"""Counts that are measured or guessed rather than designed facts."""
+
+
+@lru_cache(maxsize=32)
+def _hints(kind: type) -> dict[str, tuple[str, Unit | None]]:
+    """field -> (file key, unit) of a dataclass of the machine schema."""
+    table = {}
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        key, unit = name, None
+        stack = [hint]
+        while stack:
+            item = stack.pop()
+            if get_origin(item) is Annotated:
+                inner, *metadata = get_args(item)
+                stack.append(inner)
+                for data in metadata:
+                    if isinstance(data, Unit):
+                        unit = data
+                    elif getattr(data, "alias", None):
+                        key = data.alias
+            else:
+                stack.extend(a for a in get_args(item) if get_origin(a) is Annotated)
+        table[name] = (key, unit)
+    return table
+
+
+def normal_draws(count: int, stream: int) -> Any:
+    """`count` standard normals from raw PCG64 words (Box-Muller), alike on every host."""
+    words = np.random.PCG64([SEED, stream]).random_raw(2 * count).astype(np.uint64)
+    uniform = ((words >> np.uint64(11)).astype(float) + 0.5) / 2.0**53
+    return np.sqrt(-2.0 * np.log(uniform[:count])) * np.cos(2.0 * math.pi * uniform[count:])
+
+
+def perturbed(machine: Machine, samples: int) -> Machine:
+    """`machine` with every uncertain number as an array of `samples` draws."""
+    counter = iter(range(10_000))
+
+    def factor(path: str) -> Any:
+        given: Provenance | None = machine.provenance.get(path)
+        index = next(counter)
+        if given is None or given.interval <= 0.0:
+            return None
+        return np.exp(math.log1p(given.interval) / _Z90 * normal_draws(samples, index))
+
+    def walk(value: Any, path: str) -> Any:
+        changes: dict[str, Any] = {}
+        for item in fields(value):
+            key, unit = _hints(type(value)).get(item.name, (item.name, None))
+            inner, where = getattr(value, item.name), f"{path}.{key}" if path else key
+            if isinstance(inner, (Duration, Rate)):
+                scale = factor(where)
+                if scale is not None:
+                    changes[item.name] = type(inner)(*(getattr(inner, f.name) * scale for f in fields(inner)))
+            elif is_dataclass(inner) and not isinstance(inner, type):
+                changes[item.name] = walk(inner, where)
+            elif isinstance(inner, tuple) and inner and isinstance(inner[0], tuple) and "miss" not in item.name:
+                scale = factor(where)
+                if scale is not None:
+                    top = 1.0 if "efficiency" in item.name else np.inf
+                    changes[item.name] = tuple((x, np.minimum(y * scale, top)) for x, y in inner)
+            elif isinstance(inner, float) and unit is not None:
+                if unit.dimension in _DRAWN or item.name in _DRAWN_COUNTS:
+                    scale = factor(where)
+                    if scale is not None:
+                        drawn = inner * scale
+                        if item.name == "read_bandwidth_bytes_per_second":
+                            drawn = np.minimum(drawn, machine.memory.bandwidth_bytes_per_second)
+                        changes[item.name] = np.minimum(drawn, 1.0) if unit.dimension is Dimension.FRACTION else drawn
+        return replace(value, **changes)
+
+    machine = walk(machine, "")
+    return machine
