@@ -1,0 +1,1 @@
+"""CPU descriptions, one YAML file a CPU."""

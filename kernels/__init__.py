@@ -1,0 +1,1 @@
+"""What runs on or asks about this host: detection, compiled kernels, microbenchmarks."""

@@ -1,0 +1,1 @@
+"""Workloads and model presets, one YAML file each."""
