@@ -10,7 +10,7 @@ One call evaluates machines x schedules at once: every number may be an array. R
   the private and the common bound counts.
 - A rare miss to memory stalls a window, not a line: with n = latency / time-per-row rows in the window and miss share m,
   the row costs on-chip + (1 - (1 - m)^n) (memory - on-chip), at least m x memory. Software prefetch removes the stall.
-- Core, on-chip and memory time overlap as nested p-norms whose exponents are data of the spec.
+- Core time overlaps with transfers as p-norms whose exponents are data of the spec; transfers add up.
 """
 
 from __future__ import annotations
@@ -51,8 +51,13 @@ class PhaseTime:
 
 
 def overlap(core: Any, on_chip: Any, memory: Any, exponents: tuple[Any, Any]) -> Any:
-    """((core^p + on_chip^p)^(q/p) + memory^q)^(1/q), free of overflow: at least the largest term, at most the sum."""
-    return _pnorm(_pnorm(core, on_chip, exponents[0]), memory, exponents[1])
+    """on_chip + pnorm_q(pnorm_p(core, on_chip) - on_chip, memory) with exponents (p, q).
+
+    Transfers from caches and from memory share one core's miss buffers and follow each other; arithmetic overlaps with
+    both. The result is at least each term, at most their sum, and never falls when one of them rises.
+    """
+    near = _pnorm(core, on_chip, exponents[0])
+    return on_chip + _pnorm(np.maximum(near - on_chip, 0.0), memory, exponents[1])
 
 
 def _pnorm(a: Any, b: Any, exponent: Any) -> Any:

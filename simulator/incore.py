@@ -87,5 +87,6 @@ def core_cycles(work: Work, r: Resources) -> CoreCycles:
         arithmetic = arithmetic + np.where(tiles > 0.0, _per(tiles * work.tile_element_bytes, r.tile_bytes_per_cycle), 0.0)
     l1 = np.maximum(work.load_bytes / r.load_bytes_per_cycle, work.store_bytes / r.store_bytes_per_cycle)
     arithmetic = arithmetic / work.efficiency
-    body = np.maximum(arithmetic, l1 / work.efficiency)
-    return CoreCycles(total=body + work.chain_cycles, arithmetic=arithmetic + work.chain_cycles, l1=body - arithmetic)
+    beyond = np.maximum(l1 / work.efficiency - arithmetic, 0.0)
+    arithmetic = arithmetic + work.chain_cycles
+    return CoreCycles(total=arithmetic + beyond, arithmetic=arithmetic, l1=beyond)

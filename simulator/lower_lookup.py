@@ -30,6 +30,11 @@ PROJECTION_TILE = 64.0
 """Tokens of one pass over the projection weights: their activations fit L1 or L2 beside the weights."""
 
 REGISTER_TOKENS = 6.0
+"""Tokens that share one load of a weight vector in the block product."""
+
+BUTTERFLY_CYCLES = 3.0
+"""Loop, shuffle and address overhead of a butterfly + requantisation, per vector and stage, beyond its port bound."""
+
 ROW_GROUP_CYCLES = 7.0
 """Loop and code -> address overhead of one group of rows (measured with a gather kernel on 16 KiB tables)."""
 
@@ -46,7 +51,7 @@ def lower_lookup(op: LookupFfn, schedule: LookupSchedule, r: Resources, context:
     projection = _bh4 if op.projection == "bh4" else _dense_projection
     return (
         layer_norm(op.hidden, r, context),
-        projection(op, schedule, r, context, by_tokens),
+        *projection(op, schedule, r, context, by_tokens),
         _code_score(op, r, context),
         _gather(op, schedule, r, context),
         _reduction(op, schedule, r, context),
@@ -79,7 +84,7 @@ def _projection_kind(op: LookupFfn, macs: Any) -> dict[str, Any]:
     return {f"macs_{op.projection_dtype}": macs}
 
 
-def _bh4(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context, by_tokens: Any) -> Phase:
+def _bh4(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context, by_tokens: Any) -> tuple[Phase, ...]:
     """stages x (block-diagonal product, Walsh-Hadamard), repeated; Z = 0.7 BH4(x) + 0.3 x."""
     batch, width, rep = context.batch, padded_hidden(op), repeats(op)
     operand = ELEMENT_BYTES[op.projection_dtype]
@@ -94,29 +99,39 @@ def _bh4(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context
     units = np.where(by_tokens, batch, rep * width / op.block)
     buffers = np.minimum(tokens, tile) * width * 8.0
     outputs = batch * projection_outputs(op) * 4.0
-    macs_by_kind = _projection_kind(op, macs)
-    macs_by_kind["macs_fp32"] = macs_by_kind.get("macs_fp32", 0.0) + 2.0 * batch * rep * width
-    return Phase(
-        name="projection",
+    blocks = Phase(
+        name="block_gemm",
         work=Work(
-            **macs_by_kind,
-            alu=elements * (levels + requantise),
-            convert=elements * requantise,
-            load_bytes=macs * operand * (1.0 / reuse + 1.0 / REGISTER_TOKENS) + elements * 4.0,
+            **_projection_kind(op, macs),
+            load_bytes=macs * operand * (1.0 / reuse + 1.0 / REGISTER_TOKENS),
             store_bytes=elements * 4.0,
             efficiency=r.kernel_efficiency,
         ),
+        streams=(_projection_weights(op, size, tile, r, context, by_tokens),),
+        imbalance=imbalance(units, r.threads),
+        barriers=np.where(by_tokens, 0.0, op.stages),
+    )
+    butterfly = Phase(
+        name="hadamard",
+        work=Work(
+            macs_fp32=2.0 * batch * rep * width,
+            alu=elements * (levels + 2.0 * requantise),
+            convert=elements * requantise,
+            load_bytes=elements * 4.0,
+            store_bytes=elements * (4.0 if op.projection_dtype == "fp32" else operand),
+            chain_cycles=elements / r.lanes * BUTTERFLY_CYCLES,
+            efficiency=r.kernel_efficiency,
+        ),
         streams=(
-            _projection_weights(op, size, tile, r, context, by_tokens),
             sequential("stage_buffers", elements * 4.0, buffers, buffers * sharing(r), writes=1.0),
             sequential("projected", outputs, outputs / r.threads, outputs / r.threads * sharing(r), writes=1.0),
         ),
         imbalance=imbalance(units, r.threads),
-        barriers=np.where(by_tokens, 0.0, op.stages),
     )
+    return blocks, butterfly
 
 
-def _dense_projection(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context, by_tokens: Any) -> Phase:
+def _dense_projection(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context, by_tokens: Any) -> tuple[Phase, ...]:
     """One hidden x (tables * bits) GEMM."""
     batch, outputs = context.batch, projection_outputs(op)
     operand = ELEMENT_BYTES[op.projection_dtype]
@@ -127,8 +142,8 @@ def _dense_projection(op: LookupFfn, schedule: LookupSchedule, r: Resources, con
     efficiency = interpolate_log(r.gemm_efficiency[kind], np.maximum(np.minimum(tokens, tile), 1.0))
     reuse = np.minimum(tokens, REGISTER_TOKENS)
     written = batch * outputs * 4.0
-    return Phase(
-        name="projection",
+    phase = Phase(
+        name="dense_projection",
         work=Work(
             **_projection_kind(op, macs),
             load_bytes=macs * operand * (1.0 / reuse + 1.0 / REGISTER_TOKENS),
@@ -142,6 +157,7 @@ def _dense_projection(op: LookupFfn, schedule: LookupSchedule, r: Resources, con
         imbalance=np.where(by_tokens, imbalance(batch, r.threads), imbalance(outputs / r.lanes, r.threads)),
         barriers=np.where(by_tokens, 0.0, 1.0),
     )
+    return (phase,)
 
 
 def _code_score(op: LookupFfn, r: Resources, context: Context) -> Phase:

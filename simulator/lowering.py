@@ -61,6 +61,7 @@ def layer_norm(hidden: Any, r: Resources, context: Context) -> Phase:
             sequential("normalised", 4.0 * elements, per_core, per_core * sharing(r), writes=1.0),
         ),
         imbalance=imbalance(context.batch, r.threads),
+        library_calls=1.0,
     )
 
 

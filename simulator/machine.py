@@ -140,7 +140,7 @@ class Core:
 
 @dataclass(frozen=True)
 class CacheLevel:
-    """One cache level. `bandwidth` is what one core reads from it; `shared_bandwidth` what its sharers read together.
+    """One cache level. `available_fraction` is below 1 where others use it too (a virtual machine's neighbours). `bandwidth` is what one core reads from it; `shared_bandwidth` what its sharers read together.
 
     `cyclic_miss_curve` and `random_miss_curve`: (working set / capacity, share of accesses that miss). Empty means
     the closed form: a step at 1 for cyclic reuse under LRU, 1 - 1/x for uniformly random reuse.
@@ -155,6 +155,7 @@ class CacheLevel:
     sets: Annotated[Count, Field(ge=1)] | None = None
     cores_per_instance: Annotated[Count, Field(ge=1)] = 1.0
     inclusion: Literal["inclusive", "exclusive", "non-inclusive"] = "non-inclusive"
+    available_fraction: Annotated[Fraction, Field(gt=0, le=1)] = 1.0
     shared_bandwidth: Annotated[Rate, Unit(Dimension.BANDWIDTH)] | None = None
     write_bandwidth: Annotated[Rate, Unit(Dimension.BANDWIDTH)] | None = None
     cyclic_miss_curve: Curve = ()

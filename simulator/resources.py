@@ -116,7 +116,7 @@ def _level(machine: Machine, level: CacheLevel, inner_bytes: Any, per_socket: An
     write_rate = core_rate if level.write_bandwidth is None else level.write_bandwidth.at(hz)
     instance_rate = np.inf if level.shared_bandwidth is None else level.shared_bandwidth.at(hz)
     return LevelResources(
-        capacity_bytes=level.size_bytes + adds_inner * sharers * inner_bytes,
+        capacity_bytes=level.size_bytes * level.available_fraction + adds_inner * sharers * inner_bytes,
         sharers=sharers,
         instances=instances,
         shared=_flag(level.cores_per_instance),

@@ -51,7 +51,7 @@ class LookupSchedule:
 
 def take(schedule: GemmSchedule | LookupSchedule, index: int) -> GemmSchedule | LookupSchedule:
     """Candidate `index` of a schedule whose fields are arrays."""
-    values = {f.name: float(np.broadcast_to(getattr(schedule, f.name), (index + 1,))[index]) for f in fields(schedule)}
+    values = {f.name: float(np.atleast_1d(getattr(schedule, f.name))[index]) for f in fields(schedule)}
     return type(schedule)(**values)
 
 
