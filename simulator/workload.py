@@ -9,10 +9,16 @@ Counting rules: 1 multiply-add = 2 FLOP; the FLOP of a form exclude LayerNorm, t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
 
 GemmDtype = Literal["fp32", "bf16", "int8", "int8-weight-only", "int4-weight-only"]
 TableDtype = Literal["fp32", "bf16", "int8"]
@@ -105,8 +111,16 @@ class Workload:
 
 
 def hash_bits(op: LookupFfn) -> Any:
-    """Bits of one code, tau = log2(rows)."""
-    return np.log2(op.rows)
+    """Bits of one code, tau = log2(rows); raises ValueError unless rows is a power of two."""
+    mantissa, exponent = _frexp(op.rows)
+    if not (np.all(mantissa == 0.5) if isinstance(mantissa, np.ndarray) else mantissa == 0.5):
+        raise ValueError(f"rows must be a power of two, got {op.rows}")
+    return exponent - 1.0
+
+
+def _frexp(value: Any) -> tuple[Any, Any]:
+    """Mantissa in [0.5, 1) and exponent; exact, and far cheaper than NumPy's for a plain number."""
+    return np.frexp(value) if isinstance(value, np.ndarray) else math.frexp(value)
 
 
 def projection_outputs(op: LookupFfn) -> Any:
@@ -115,13 +129,15 @@ def projection_outputs(op: LookupFfn) -> Any:
 
 
 def padded_hidden(op: LookupFfn) -> Any:
-    """Width of the Walsh-Hadamard transform: hidden zero-padded to a power of two."""
-    return 2.0 ** np.ceil(np.log2(op.hidden))
+    """D: the hidden size padded with zeros to a power of two, as the Walsh-Hadamard transform needs it."""
+    mantissa, exponent = _frexp(op.hidden)
+    return 2.0 ** (exponent - (mantissa == 0.5))
 
 
 def repeats(op: LookupFfn) -> Any:
-    """Independent BH4 transforms that are concatenated to reach M outputs."""
-    return np.maximum(1.0, np.ceil(projection_outputs(op) / padded_hidden(op)))
+    """Independent BH4 transforms that together give projection_outputs(op) coordinates."""
+    ratio = projection_outputs(op) / padded_hidden(op)
+    return np.maximum(1.0, np.ceil(ratio)) if isinstance(ratio, np.ndarray) else max(1.0, float(math.ceil(ratio)))
 
 
 def row_bytes(op: LookupFfn) -> Any:
@@ -140,13 +156,14 @@ def table_bytes(op: LookupFfn) -> Any:
 def flop_breakdown(op: GemmFfn | LookupFfn) -> dict[str, Any]:
     """FLOP of one token and layer by part; LayerNorm, residual, exponentials and activations are not among them."""
     if isinstance(op, GemmFfn):
-        return {"gemm": 2.0 * op.matrices * op.hidden * op.intermediate}
+        gate = {"gate": op.intermediate} if op.gated else {}
+        return {"gemm": 2.0 * op.matrices * op.hidden * op.intermediate, **gate}
     outputs = projection_outputs(op)
     parts: dict[str, Any] = {}
     if op.projection == "bh4":
         width, rep = padded_hidden(op), repeats(op)
         parts["block_gemm"] = 2.0 * rep * op.stages * width * op.block
-        parts["fwht"] = rep * op.stages * width * np.log2(width)
+        parts["fwht"] = rep * op.stages * width * (_frexp(width)[1] - 1.0)
         parts["mix_and_bias"] = 4.0 * rep * width
     else:
         parts["dense_projection"] = 2.0 * op.hidden * outputs + outputs
@@ -166,6 +183,11 @@ def exps_per_token(op: GemmFfn | LookupFfn) -> Any:
     if isinstance(op, GemmFfn):
         return 0.0 if op.activation == "relu" else op.intermediate
     return projection_outputs(op)
+
+
+def activations_per_token(op: GemmFfn | LookupFfn) -> Any:
+    """Activation evaluations (erf, tanh, sigmoid, maximum) of one token and layer."""
+    return op.intermediate if isinstance(op, GemmFfn) else 0.0
 
 
 def projection_parameters(op: LookupFfn) -> Any:
@@ -202,30 +224,141 @@ def model_bytes(workload: Workload) -> Any:
 
 # --- indices --------------------------------------------------------------------------------------------------------
 
+_ALMOST_ONE = 1.0 - 2.0**-53
+_CHUNK = 1 << 21
 
-def row_probabilities(distribution: IndexDistribution, rows: float) -> Any:
-    """Probability of each row of one table, most likely first for Zipf; shape (rows,)."""
-    count = int(rows)
-    if distribution.kind == "histogram":
-        shares = np.asarray(distribution.histogram, dtype=float)
-        return shares / shares.sum()
-    skew = distribution.skew if distribution.kind == "zipf" else 0.0
-    weights = np.arange(1, count + 1, dtype=float) ** -skew
-    return weights / weights.sum()
+
+def row_probabilities(distribution: IndexDistribution, rows: float) -> FloatArray:
+    """Probability of each of `rows` rows of one table, as a read-only array; raises ValueError on a wrong histogram."""
+    shares: FloatArray = _probabilities(distribution.kind, float(distribution.skew), distribution.histogram, int(rows))
+    return shares
+
+
+@lru_cache(maxsize=256)
+def _probabilities(kind: str, skew: float, histogram: tuple[float, ...], rows: int) -> FloatArray:
+    if kind == "histogram":
+        if len(histogram) != rows:
+            raise ValueError(f"a histogram of {len(histogram)} shares does not fit tables of {rows} rows")
+        shares = np.array(histogram, dtype=float)
+        if np.any(shares < 0.0) or not 0.0 < shares.sum() < math.inf:
+            raise ValueError("histogram shares must be >= 0 and not all zero")
+    elif kind == "zipf":
+        if skew < 0.0:
+            raise ValueError(f"skew must be >= 0, got {skew}")
+        shares = np.exp(-skew * np.log(np.arange(1, rows + 1, dtype=float)))
+    else:
+        shares = np.ones(rows)
+    normalised: FloatArray = shares / shares.sum()
+    normalised.flags.writeable = False
+    return normalised
 
 
 def unique_rows(distribution: IndexDistribution, rows: Any, batch: Any) -> Any:
-    """Expected distinct rows that `batch` independent tokens touch in one table: sum_i 1 - (1 - p_i)^batch."""
-    if distribution.kind == "uniform" or (distribution.kind == "zipf" and distribution.skew == 0.0):
-        return -rows * np.expm1(batch * np.log1p(-1.0 / rows))
-    log_miss = np.log1p(-np.minimum(row_probabilities(distribution, rows), 1.0 - 1e-15))
-    return -np.expm1(np.multiply.outer(np.asarray(batch, dtype=float), log_miss)).sum(axis=-1)
+    """Expected distinct rows of one table that `batch` tokens read: sum_i 1 - (1 - p_i)^batch, for batch >= 1.
+
+    `rows`, `batch` and the skew broadcast. Uniform is a closed form; the others cost O(rows) a distinct batch.
+    """
+    if distribution.kind == "uniform":
+        if isinstance(rows, (int, float)) and isinstance(batch, (int, float)):
+            share = min(1.0 / rows, _ALMOST_ONE)
+            return min(-rows * math.expm1(batch * math.log1p(-share)), batch)
+        share = np.minimum(np.divide(1.0, rows), _ALMOST_ONE)
+        return np.minimum(-rows * np.expm1(batch * np.log1p(-share)), batch)
+    return _per_table(distribution, rows, batch, _unique)
 
 
 def effective_rows(distribution: IndexDistribution, rows: Any) -> Any:
-    """Rows that a uniform choice of the same entropy would use: exp(entropy); `rows` itself when uniform."""
-    if distribution.kind == "uniform" or (distribution.kind == "zipf" and distribution.skew == 0.0):
+    """Rows that carry the traffic of one table: as many equally likely ones would have the same entropy."""
+    if distribution.kind == "uniform":
         return rows
-    p = row_probabilities(distribution, rows)
-    p = p[p > 0.0]
-    return float(np.exp(-(p * np.log(p)).sum()))
+    return _per_table(distribution, rows, 1.0, _perplexity)
+
+
+def _per_table(distribution: IndexDistribution, rows: Any, batch: Any, measure: Callable[..., Any]) -> Any:
+    """`measure(probabilities, batch)` over broadcast skew, rows and batch, once per distinct (skew, rows)."""
+    if np.ndim(rows) == 0 and np.ndim(distribution.skew) == 0:
+        result = measure(row_probabilities(distribution, float(rows)), np.asarray(batch, dtype=float))
+        return float(result) if np.ndim(batch) == 0 else result
+    skews, tables, batches = np.broadcast_arrays(np.asarray(distribution.skew, dtype=float), rows, batch)
+    result = np.empty(batches.shape)
+    for skew, count in sorted(set(zip(skews.ravel().tolist(), tables.ravel().tolist(), strict=True))):
+        chosen = (skews == skew) & (tables == count)
+        probabilities = row_probabilities(replace(distribution, skew=skew), count)
+        result[chosen] = measure(probabilities, np.asarray(batches[chosen], dtype=float))
+    return result
+
+
+def _unique(probabilities: FloatArray, batch: FloatArray) -> FloatArray:
+    never = np.log1p(-np.minimum(probabilities, _ALMOST_ONE))
+    distinct, inverse = np.unique(batch.ravel(), return_inverse=True)
+    step = max(1, _CHUNK // len(never))
+    parts = [-np.expm1(distinct[i : i + step, None] * never).sum(axis=-1) for i in range(0, len(distinct), step)]
+    found = np.minimum(np.concatenate(parts), distinct) if parts else distinct
+    return np.asarray(found[inverse].reshape(batch.shape))
+
+
+def _perplexity(probabilities: FloatArray, batch: FloatArray) -> FloatArray:
+    used = probabilities[probabilities > 0.0]
+    rows = min(math.exp(-float(np.sum(used * np.log(used)))), float(len(used)))
+    return np.full(batch.shape, rows)
+
+
+# --- one workload from another --------------------------------------------------------------------------------------
+
+PROJECTION_DTYPES: dict[TableDtype, ProjectionDtype] = {"fp32": "fp32", "bf16": "bf16", "int8": "int16"}
+"""The projection that goes with a table dtype by default: int8 is too coarse for codes that flip at zero."""
+
+
+def with_dtype(workload: Workload, dtype: GemmDtype) -> Workload:
+    """The workload at another dtype: a GEMM in it; a look-up with tables in it and the projection that goes with them.
+
+    Raises ValueError for a weight-only dtype of a look-up: it has no such form.
+    """
+    op = workload.operator
+    if isinstance(op, GemmFfn):
+        return replace(workload, operator=replace(op, dtype=dtype))
+    if dtype not in PROJECTION_DTYPES:
+        raise ValueError(f"a look-up FFN has no {dtype} form; choose one of {', '.join(PROJECTION_DTYPES)}")
+    changed = replace(op, table_dtype=dtype, projection_dtype=PROJECTION_DTYPES[dtype])
+    return replace(workload, operator=changed)
+
+
+def derive_lookup(
+    workload: Workload,
+    tables: float | None = None,
+    rows: float = 256.0,
+    projection: Literal["bh4", "dense"] = "bh4",
+    block: float = 64.0,
+    stages: float = 4.0,
+) -> Workload:
+    """A hypothetical LookupFFN in place of a GEMM workload, at its dtype: hidden / 4 tables unless stated.
+
+    The published models are the 512-wide ones only; nothing is known about the quality of any other.
+    """
+    op = workload.operator
+    if not isinstance(op, GemmFfn):
+        raise ValueError(f"{workload.id or workload.name} is a look-up already; a GEMM workload is needed")
+    count = float(math.ceil(op.hidden / 4.0)) if tables is None else float(tables)
+    table_dtype: TableDtype = "int8" if op.dtype.startswith("int") else "bf16" if op.dtype == "bf16" else "fp32"
+    lookup = LookupFfn(
+        hidden=op.hidden,
+        output=op.hidden,
+        tables=count,
+        rows=float(rows),
+        projection=projection,
+        block=float(block),
+        stages=float(stages),
+        table_dtype=table_dtype,
+        projection_dtype=PROJECTION_DTYPES[table_dtype],
+    )
+    lookup = replace(lookup, block=min(lookup.block, padded_hidden(lookup)))
+    label = workload.id or workload.name
+    return replace(
+        workload,
+        name=f"hypothetical LookupFFN for {workload.name} ({count:g} tables x {rows:g} rows, {projection})",
+        operator=lookup,
+        dense=workload.id,
+        source="extrapolation: " + ("tables = hidden / 4" if tables is None else "tables chosen by hand"),
+        verified=False,
+        id=f"hypo-{label}-t{count:g}",
+    )
