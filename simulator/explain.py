@@ -1,4 +1,4 @@
-"""Why a prediction is what it is: time stack, binding resource, intervals and what would change the answer."""
+"""Why a prediction is what it is: time stack, binding resource, intervals."""
 
 from __future__ import annotations
 
@@ -76,13 +76,3 @@ def sample_seconds(machine: Machine, runs: list[tuple[Workload, Prediction]], sa
 def _interval(values: Any) -> Interval:
     low, high = np.quantile(values, (0.05, 0.95))
     return Interval(float(low), float(high))
-
-
-@dataclass(frozen=True)
-class Lever:
-    """What a better machine would change: one knob, its factor, and the seconds per call of both forms after it."""
-
-    knob: str
-    factor: float
-    gemm_seconds_per_call: float
-    lookup_seconds_per_call: float

@@ -184,15 +184,17 @@ def predict(
     resources = broadcastable(resolve(machine, threads))
     context = context_of(workload, 1.0 if page_2m else 0.0)
     operator = workload.operator
-    if schedule is None:
-        phases = lower(operator, mapper.candidates(operator), resources, context)
-        index = int(mapper.first_best(layer_seconds(phases, resources)))
-        schedule = take(mapper.candidates(operator), index)
-    phases = lower(operator, schedule, resources, context)
+    searched = schedule is None
+    chosen: Schedule = mapper.candidates(operator) if schedule is None else schedule
+    phases = lower(operator, chosen, resources, context)
     times = tuple(phase_time(phase, resources) for phase in phases)
-    layer = float(sum(float(t.total) for t in times))
+    total = sum(t.total for t in times)
+    index = int(mapper.first_best(total)) if searched else 0
+    if searched:
+        chosen = take(chosen, index)
+    layer = _at(total, index)
     flop = float(flop_per_token(operator))
-    traffic = _traffic(times)
+    traffic = _traffic(times, index)
     from_memory = traffic["memory"]
     return Prediction(
         machine_id=machine.id,
@@ -210,44 +212,52 @@ def predict(
         tokens_per_second=workload.batch / (layer * workload.layers),
         flop_per_token_layer=flop,
         arithmetic_intensity=flop * workload.batch / from_memory if from_memory else float("inf"),
-        roofline_seconds_per_call=roofline_seconds(phases, times, resources) * workload.layers,
+        roofline_seconds_per_call=_roofline_seconds(phases, times, resources, index) * workload.layers,
         frequency_hz=float(resources.vector_hz),
         native=is_native(operator, machine),
-        schedule=schedule,
-        schedule_text=describe(schedule),
-        phases=tuple(_phase_prediction(t) for t in times if float(t.total) > 0.0),
+        schedule=chosen,
+        schedule_text=describe(chosen),
+        phases=tuple(_phase_prediction(t, index) for t in times if _at(t.total, index) > 0.0),
         traffic_bytes=traffic,
     )
 
 
-def roofline_seconds(phases: tuple[Phase, ...], times: tuple[PhaseTime, ...], r: Resources) -> float:
+def _at(value: Any, index: int) -> float:
+    """Candidate `index` of a number that may or may not depend on the schedule."""
+    if isinstance(value, np.ndarray):
+        return float(value.flat[index if value.size > 1 else 0])
+    return float(value)
+
+
+def _roofline_seconds(phases: tuple[Phase, ...], times: tuple[PhaseTime, ...], r: Resources, index: int) -> float:
     """Lower bound of one layer: multiply-adds at the peak of all cores, or memory traffic at the theoretical peak."""
     arithmetic = 0.0
     for phase in phases:
-        hz = r.vector_hz + phase.tile_clock * (r.tile_hz - r.vector_hz)
-        cycles = float(np.max(dot_cycles(phase.work, r)[0]))
-        if np.any(np.asarray(phase.work.macs_tile) > 0.0):
-            cycles += float(np.max(phase.work.macs_tile * phase.work.tile_element_bytes / r.tile_bytes_per_cycle))
-        arithmetic += cycles / r.threads / float(np.max(hz))
-    memory = float(sum(float(np.max(t.memory_bytes)) for t in times)) / r.memory_peak_bytes_per_second
+        tiles = _at(phase.work.macs_tile, index)
+        hz = r.tile_hz if tiles > 0.0 else r.vector_hz
+        cycles = _at(dot_cycles(phase.work, r)[0], index)
+        if tiles > 0.0:
+            cycles += tiles * phase.work.tile_element_bytes / r.tile_bytes_per_cycle
+        arithmetic += cycles / r.threads / hz
+    memory = sum(_at(t.memory_bytes, index) for t in times) / r.memory_peak_bytes_per_second
     return max(arithmetic, memory)
 
 
-def _traffic(times: tuple[PhaseTime, ...]) -> dict[str, float]:
+def _traffic(times: tuple[PhaseTime, ...], index: int) -> dict[str, float]:
     count = len(times[0].level_bytes)
-    traffic = {f"L{i + 2}": float(sum(float(np.max(t.level_bytes[i])) for t in times)) for i in range(count)}
-    traffic["memory"] = float(sum(float(np.max(t.memory_bytes)) for t in times))
+    traffic = {f"L{i + 2}": sum(_at(t.level_bytes[i], index) for t in times) for i in range(count)}
+    traffic["memory"] = sum(_at(t.memory_bytes, index) for t in times)
     return traffic
 
 
-def _phase_prediction(time: PhaseTime) -> PhasePrediction:
+def _phase_prediction(time: PhaseTime, index: int) -> PhasePrediction:
     return PhasePrediction(
         name=time.name,
-        seconds=float(time.total),
-        core_seconds=float(time.core),
-        level_seconds={f"L{i + 2}": float(s) for i, s in enumerate(time.levels)},
-        memory_seconds=float(time.memory),
-        synchronisation_seconds=float(time.synchronisation),
+        seconds=_at(time.total, index),
+        core_seconds=_at(time.core, index),
+        level_seconds={f"L{i + 2}": _at(s, index) for i, s in enumerate(time.levels)},
+        memory_seconds=_at(time.memory, index),
+        synchronisation_seconds=_at(time.synchronisation, index),
     )
 
 

@@ -209,7 +209,7 @@ def resolve(machine: Machine, threads: Any) -> Resources:
 
 
 def _column(value: Any) -> Any:
-    if isinstance(value, bool):
+    if isinstance(value, (bool, float)) and type(value) is not np.float64:
         return value
     if np.ndim(value) == 0:
         return float(value)
@@ -226,8 +226,8 @@ def broadcastable(resources: Resources) -> Resources:
                 replace(level, **{f.name: _column(getattr(level, f.name)) for f in fields(level) if not f.name.endswith("curve")})
                 for level in value
             )
-        elif item.name in ("gemm_efficiency",):
-            continue
+        elif item.name == "gemm_efficiency":
+            changes[item.name] = {kind: tuple((x, _column(y)) for x, y in curve) for kind, curve in value.items()}
         elif isinstance(value, tuple):
             changes[item.name] = tuple(_column(v) for v in value)
         else:
