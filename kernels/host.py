@@ -1,8 +1,8 @@
 """The CPU this program runs on, as a spec: observe -> match -> describe.
 
-Only `observe` touches the host, and only by reading text below a root folder, so a recorded `/proc` and `/sys` replays
-any machine. `match` names the nearest shipped spec from a table. `detect_spec` writes a YAML spec that inherits from it:
-what was read is `measured`, what could not be read is `estimated` with the reason, and the header says both in words.
+Only `observe` touches the host, and only by reading text below a root folder, so that a recorded `/proc` and `/sys`
+replays any machine. `match` names the nearest shipped spec from a table. `detect_spec` writes a YAML spec that inherits
+from it: what was read is `measured`, what could not be read is `estimated` with the reason; the header tells it.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import os
 import platform
 import re
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, cast, get_args
+from typing import Literal, NamedTuple, get_args
 
-from simulator.machine import Clock, Curve, Isa, Machine, VectorUnit, interpolate_log
+from simulator.machine import Curve, Isa, Machine, VectorUnit, interpolate_log
+from simulator.units import Dimension, format_quantity
 
 Confidence = Literal["high", "medium", "low"]
 
@@ -54,7 +56,7 @@ class CacheInstance:
 
 @dataclass(frozen=True)
 class NumaNode:
-    """One NUMA node. Its memory is kept for the record only: with hot-plugged memory it disagrees with /proc/meminfo."""
+    """One NUMA node. Its memory is for the record only: with hot-plugged memory it disagrees with /proc/meminfo."""
 
     number: int
     cpus: tuple[int, ...]
@@ -310,7 +312,9 @@ def _numa_nodes(root: Path) -> tuple[NumaNode, ...]:
     for folder in (root / "sys/devices/system/node").glob("node[0-9]*"):
         total = re.search(r"MemTotal:\s*(\d+) kB", _read(folder / "meminfo"))
         number = int(folder.name.removeprefix("node"))
-        nodes.append(NumaNode(number, _cpu_list(_read(folder / "cpulist")), int(total.group(1)) << 10 if total else None))
+        nodes.append(
+            NumaNode(number, _cpu_list(_read(folder / "cpulist")), int(total.group(1)) << 10 if total else None)
+        )
     return tuple(sorted(nodes, key=lambda node: node.number))
 
 
@@ -354,7 +358,7 @@ def _cpu_quota(root: Path) -> float | None:
         fields = _read(folder / "cpu.max").split()  # v2: "150000 100000" or "max 100000"
         if not fields:
             fields = [_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")]  # v1; -1 is no limit
-        quota, period = (_scaled(field, 1.0) for field in (fields + ["100000"])[:2])
+        quota, period = (_scaled(field, 1.0) for field in [*fields, "100000"][:2])
         quotas.append(quota / period if quota and period else None)
     return _smallest(quotas)
 
@@ -542,3 +546,473 @@ def _part(observation: HostObservation) -> _Part | None:
         if part.vendor == vendor and part.family == family and number is not None and part.first <= number <= part.last:
             return part
     return None
+
+
+# --- describe: the spec text ------------------------------------------------------------------------------------
+
+_Leaf = dict[str, object]
+_SMT_NOTE = "a virtual machine may present SMT siblings as cores: two of them would then share one core's pipes"
+_DESKTOP = re.compile(r"\bCore\(TM\)|\bIntel Core\b|\b(?:Ryzen|Athlon|Pentium|Celeron)\b(?!.*Threadripper)")
+# Drivers whose cpuinfo_max_freq is the highest boost clock; acpi-cpufreq's may be the one without boost.
+_BOOST_DRIVERS = frozenset(
+    ("intel_pstate", "intel_cpufreq", "amd-pstate", "amd-pstate-epp", "amd_pstate", "cppc_cpufreq")
+)
+
+
+def detect_spec(observation: HostObservation | None = None) -> str:
+    """The host's spec as YAML text that `simulator.specfile` reads; HostError where it cannot be described."""
+    from simulator.specfile import load_machine
+
+    seen = observe() if observation is None else observation
+    return describe(seen, load_machine(match(seen).base_id))
+
+
+def describe(observation: HostObservation, base: Machine) -> str:
+    """The spec text of an observed host that inherits from `base`, the machine `match` named."""
+    isa = _isa(observation)
+    matched = match(observation)
+    part = _part(observation)
+    shape = _shape(observation)
+    name = observation.model_name or (part.design if part else f"{_vendor(observation)} CPU")
+    kind = " (virtual machine)" if observation.hypervisor else ""
+    counted = ", ".join((f"{shape.sockets} sockets",) * (shape.sockets > 1) + (_counted(shape.cores * shape.sockets),))
+    data: dict[str, object] = {
+        "format_version": 1,
+        "base": matched.base_id,
+        "status": "detected",
+        "name": f"{name}, {counted}{kind}",
+        "vendor": _vendor(observation),
+        "microarchitecture": part.design if part else f"unknown, described as {base.microarchitecture}",
+        "cores_per_socket": _measured(shape.cores, shape.cores_source, "; ".join(shape.notes)),
+        "sockets": _measured(shape.sockets, shape.sockets_source, shape.sockets_note),
+        "threads_per_core": _measured(
+            observation.threads_per_core,
+            "sysfs cpu*/topology/core_cpus_list",
+            _SMT_NOTE if observation.hypervisor and observation.threads_per_core == 1 else "",
+        ),
+        "year": base.year if part and part.same else None,
+        "tdp": None,
+        "notes": f"Detected. {matched.reason[0].upper()}{matched.reason[1:]} (confidence {matched.confidence}).",
+        "isa": _measured(list(isa), "cpuinfo flags"),
+        "clock": _clock(observation, base, isa, shape.cores),
+        "core": _core(observation, base, isa, matched, part),
+        "caches": _cache_section(observation, base, shape),
+        "memory": _memory(observation, base, shape),
+    }
+    return _header(observation, base, matched, shape, isa) + "".join(_lines(data))
+
+
+def _measured(value: object, source: str, note: str = "") -> _Leaf:
+    return {"value": value, "provenance": "measured", "source": source} | ({"note": note} if note else {})
+
+
+def _estimated(value: object, source: str, note: str = "") -> _Leaf:
+    return {"value": value, "provenance": "estimated", "source": source} | ({"note": note} if note else {})
+
+
+def _counted(cores: int) -> str:
+    return f"{cores} core" if cores == 1 else f"{cores} cores"
+
+
+def _vendor(observation: HostObservation) -> str:
+    if observation.architecture == "aarch64":
+        number = observation.implementer
+        return _VENDORS.get(number or 0, f"Arm implementer {_hexadecimal(number)}")
+    return _VENDORS.get(observation.vendor, observation.vendor or "unknown")
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Sockets and physical cores the spec states: what this process can use, counted as whole cores."""
+
+    cores: int
+    sockets: int
+    members: tuple[tuple[int, ...], ...]
+    cores_source: str
+    notes: tuple[str, ...]
+    sockets_source: str
+    sockets_note: str
+
+
+def _shape(observation: HostObservation) -> _Shape:
+    usable = observation.usable_cores
+    socket_of = {cpu.number: cpu.socket for cpu in observation.cpus}
+    by_socket: dict[int, int] = {}
+    for core in usable:
+        by_socket[socket_of[core[0]]] = by_socket.get(socket_of[core[0]], 0) + 1
+    sockets, cores = len(by_socket), max(by_socket.values())
+    source, socket_note = "sysfs cpu/online, cpu*/topology", ""
+    notes: list[str] = []
+    everything, total = len(observation.cores), len(usable)
+    hybrid = set(observation.performance_cpus) < {cpu.number for cpu in observation.cpus}
+    if hybrid:
+        notes.append(f"mixed kinds of core: only the fastest kind is described, of {everything} cores in all")
+    if len(set(observation.allowed_cpus)) < len(observation.cpus):
+        allowed = sum(1 for core in observation.cores if set(core) & set(observation.allowed_cpus))
+        if allowed < everything:
+            source += ", CPU affinity"
+            notes.append(f"this process may run on {allowed} of {everything} cores")
+    if observation.hypervisor and sockets > 1 and len(observation.numa_nodes) <= 1:
+        # One NUMA node and many packages: the package numbers are the hypervisor's invention.
+        socket_note = f"the hypervisor numbers {sockets} packages but one NUMA node: counted as one socket"
+        sockets, cores = 1, total
+    elif sockets > 1 and min(by_socket.values()) != cores:
+        notes.append(
+            f"sockets differ in usable cores ({', '.join(map(str, by_socket.values()))}): the largest is stated"
+        )
+    quota = observation.cpu_quota
+    if quota is not None and quota < cores * sockets:
+        whole = max(1, int(quota))
+        unlimited = cores * sockets
+        if whole <= cores:
+            sockets, cores = 1, whole
+        else:
+            cores = whole // sockets
+        source += ", cgroup CPU quota"
+        notes.append(f"the cgroup grants {quota:g} CPUs of time on {_counted(unlimited)}: counted as whole cores")
+    if observation.hypervisor:
+        notes.append("the cores of this virtual machine; the part itself has more, busy with others' work")
+    return _Shape(
+        cores=cores,
+        sockets=sockets,
+        members=usable,
+        cores_source=source,
+        notes=tuple(notes),
+        sockets_source="sysfs cpu*/topology/physical_package_id",
+        sockets_note=socket_note,
+    )
+
+
+# Clock
+
+
+def _clock(observation: HostObservation, base: Machine, isa: tuple[Isa, ...], cores: int) -> dict[str, object]:
+    """The base's curves up to this host's cores, scaled or capped where the system tells the highest clock."""
+    source, factor, cap = _clock_rule(observation, base)
+    section: dict[str, object] = {"provenance": "estimated", "source": source}
+    needs = {"scalar": True, "avx2": "avx2" in isa, "avx512": "avx512" in isa, "neon": "neon" in isa}
+    needs["amx"] = "amx_bf16" in isa or "amx_int8" in isa
+    for name in ("scalar", "avx2", "avx512", "amx", "neon"):
+        curve: Curve = getattr(base.clock, name)
+        if not curve:
+            continue
+        if not needs[name]:
+            section[name] = None
+            continue
+        points = [(x, y) for x, y in curve if x < cores] + [(float(cores), float(interpolate_log(curve, cores)))]
+        section[name] = {int(x) if float(x).is_integer() else x: _hertz(min(y * factor, cap)) for x, y in points}
+    clock = observation.clock
+    if clock.base_hz:
+        section["base"] = _measured(_hertz(clock.base_hz), "sysfs cpu0/cpufreq/base_frequency")
+    return section
+
+
+def _clock_rule(observation: HostObservation, base: Machine) -> tuple[str, float, float]:
+    """(source text, factor on the base's curves, upper bound in hertz)."""
+    clock, unlimited = observation.clock, float("inf")
+    kept = f"curve of {base.id} kept"
+    if observation.hypervisor:
+        counter = f": the advertised {_hertz(clock.counter_hz)} is the time-stamp counter" if clock.counter_hz else ""
+        return (
+            f"{kept} for few active cores{counter}, a virtual machine hides the core clock, "
+            "and other tenants' load on the socket lowers it unseen",
+            1.0,
+            unlimited,
+        )
+    if clock.boost is False:
+        nominal = clock.base_hz or base.clock.base_hz or unlimited
+        return f"{kept}, capped at the base clock: boost is switched off in sysfs", 1.0, nominal
+    top = max(y for _, y in base.clock.scalar)
+    if clock.maximum_hz and clock.driver in _BOOST_DRIVERS:
+        if abs(clock.maximum_hz / top - 1.0) < 0.02:
+            return f"{kept}: sysfs cpufreq/cpuinfo_max_freq {_hertz(clock.maximum_hz)} agrees with it", 1.0, unlimited
+        return (
+            f"curve of {base.id} scaled so that its highest clock is sysfs cpufreq/cpuinfo_max_freq "
+            f"{_hertz(clock.maximum_hz)}; clocks of several active cores cannot be read",
+            clock.maximum_hz / top,
+            unlimited,
+        )
+    if clock.maximum_hz:
+        driver = clock.driver or "unnamed"
+        return (
+            f"{kept}: the {driver} driver's cpuinfo_max_freq {_hertz(clock.maximum_hz)} may leave out boost",
+            1.0,
+            unlimited,
+        )
+    return f"{kept}: no cpufreq in sysfs, so the core clock cannot be read", 1.0, unlimited
+
+
+def _hertz(value: float) -> str:
+    """A frequency rounded to 1 MHz."""
+    return format_quantity(round(value / 1e6) * 1e6, Dimension.FREQUENCY)
+
+
+# Core
+
+
+def _core(
+    observation: HostObservation, base: Machine, isa: tuple[Isa, ...], matched: Match, part: _Part | None
+) -> dict[str, object]:
+    """Overrides where this host's instruction sets or pipes differ from the base's; nothing where they agree."""
+    section: dict[str, object] = {}
+    if base.core.matrix is not None and not {"amx_bf16", "amx_int8"} & set(isa):
+        section["matrix"] = None
+    vector: dict[str, object] = {}
+    unit, why = base.core.vector, f"cpuinfo flags: not offered here, unlike {matched.base_id}"
+    share = part.vector_share if part else 1.0
+    narrow = "avx2" in isa and "avx512" not in isa and unit.width_bits > 256
+    if narrow:
+        # AVX2 designs with AVX-512 descendants run two 256-bit FMAs a cycle, whatever their 512-bit rate.
+        share *= max(1.0, 2.0 / unit.fma_per_cycle)
+        vector["width"] = _estimated("256 bit", why)
+        vector["registers"] = _estimated(16, why)
+        if share == 1.0:
+            for key, rate in (("load", base.core.load_bytes_per_cycle), ("store", base.core.store_bytes_per_cycle)):
+                value = format_quantity(rate / 2, Dimension.BYTES_PER_CYCLE)
+                section[f"{key}_bandwidth"] = _estimated(value, f"half of {matched.base_id}: 256-bit {key}s")
+    if share != 1.0:
+        reason = f"{share:g} x {matched.base_id}: " + (
+            "256-bit instructions" if narrow else part.design if part else ""
+        )
+        for key, rate in (
+            ("fma", unit.fma_per_cycle),
+            ("alu", unit.alu_per_cycle),
+            ("convert", unit.convert_per_cycle),
+        ):
+            vector[f"{key}_per_cycle"] = _estimated(_plain(rate * share), reason)
+        value = format_quantity(unit.exp_cycles_per_vector / share, Dimension.CYCLES)
+        vector["exp_per_vector"] = _estimated(value, reason)
+    vector |= _dot_products(observation, unit, isa, matched.base_id, share, why)
+    if vector:
+        section["vector"] = vector
+    return section
+
+
+def _dot_products(
+    observation: HostObservation, unit: VectorUnit, isa: tuple[Isa, ...], base_id: str, share: float, why: str
+) -> dict[str, object]:
+    """dot_* rates: zero where the instruction is hidden, one per FMA pipe where only this host has it."""
+    features = set(isa)
+    if observation.architecture == "aarch64":
+        offered = {"dot_bf16": "bf16" in features, "dot_int8": bool({"i8mm"} & features), "dot_int16": True}
+    else:
+        vnni = "avx512_vnni" in features or "avx_vnni" in features
+        offered = {"dot_bf16": "avx512_bf16" in features, "dot_int8": vnni, "dot_int16": vnni}
+    section: dict[str, object] = {}
+    for name, there in offered.items():
+        rate = getattr(unit, f"{name}_per_cycle")
+        key = f"{name}_per_cycle"
+        if not there and rate:
+            if name == "dot_int8" and "asimddp" in observation.flags:
+                # SDOT does half of SMMLA's multiply-adds per instruction.
+                section[key] = _estimated(_plain(rate * share / 2), "cpuinfo flags: SDOT without SMMLA, half its work")
+            else:
+                section[key] = _estimated(0, why)
+        elif there and not rate and observation.architecture == "x86_64":
+            section[key] = _estimated(_plain(unit.fma_per_cycle * share), f"one per FMA pipe: {base_id} lacks it")
+        elif there and rate and share != 1.0:
+            section[key] = _estimated(_plain(rate * share), f"{share:g} x {base_id}")
+    return section
+
+
+def _plain(value: float) -> float | int:
+    return int(value) if float(value).is_integer() else value
+
+
+# Caches
+
+
+def _cache_section(observation: HostObservation, base: Machine, shape: _Shape) -> dict[str, object]:
+    """Geometry of each level as read on the first usable core; what is not listed stays the base's, with the reason."""
+    section: dict[str, object] = {}
+    first = shape.members[0][0]
+    for level in (1, 2, 3, 4):
+        inherited = getattr(base.caches, f"L{level}")
+        instance = next((c for c in _data_caches(observation) if c.level == level and first in c.shared_cpus), None)
+        if inherited is None:
+            continue
+        if instance is not None and instance.size_bytes:
+            section[f"L{level}"] = _cache(observation, instance, shape)
+        elif observation.caches and not observation.hypervisor and level > 2:
+            section[f"L{level}"] = None
+        else:
+            reason = "sysfs does not list this level" if observation.caches else "sysfs has no cpu*/cache folder here"
+            kept: dict[str, object] = {
+                "size": _estimated(
+                    format_quantity(inherited.size_bytes, Dimension.SIZE), f"kept from {base.id}: {reason}"
+                )
+            }
+            if inherited.cores_per_instance > shape.cores:
+                kept["cores_per_instance"] = _estimated(
+                    shape.cores, f"kept from {base.id}, but only these cores exist here"
+                )
+            section[f"L{level}"] = kept
+    return section
+
+
+def _data_caches(observation: HostObservation) -> tuple[CacheInstance, ...]:
+    return tuple(cache for cache in observation.caches if cache.kind in ("Data", "Unified"))
+
+
+def _cache(observation: HostObservation, instance: CacheInstance, shape: _Shape) -> dict[str, object]:
+    shared = set(instance.shared_cpus)
+    listed = sum(1 for core in shape.members if shared & set(core))
+    sharers = min(listed, shape.cores)
+    size = format_quantity(instance.size_bytes or 0, Dimension.SIZE)
+    size_note = sharer_note = ""
+    if instance.level >= 3 and observation.hypervisor:
+        size_note = "nominal: other tenants of the socket use the same cache unseen, so less is effective"
+        sharer_note = f"this virtual machine sees {_counted(listed)} on it; the part has more"
+    if sharers < listed:
+        sharer_note = f"{_counted(listed)} on it, but this process has {_counted(shape.cores)}"
+    section: dict[str, object] = {
+        "size": _measured(size, f"{instance.source}/size", size_note),
+        "cores_per_instance": _measured(sharers, f"{instance.source}/shared_cpu_list", sharer_note),
+    }
+    if instance.ways:
+        section["ways"] = _measured(instance.ways, f"{instance.source}/ways_of_associativity")
+    if instance.line_bytes:
+        line = format_quantity(instance.line_bytes, Dimension.SIZE)
+        section["line"] = _measured(line, f"{instance.source}/coherency_line_size")
+    whole = instance.ways and instance.sets and instance.line_bytes
+    if whole and instance.ways * instance.sets * instance.line_bytes == instance.size_bytes:  # type: ignore[operator]
+        section["sets"] = _measured(instance.sets, f"{instance.source}/number_of_sets")
+    else:
+        section["sets"] = None
+    return section
+
+
+# Memory
+
+
+def _memory(observation: HostObservation, base: Machine, shape: _Shape) -> dict[str, object]:
+    """Capacity as read; channels, rates and latency are the base's, which only a privileged program could check."""
+    memory = base.memory
+    source = f"kept from {base.id}: channels, rates and latency cannot be read without privileges"
+    if observation.hypervisor:
+        source += "; other tenants share the socket's memory, so few cores get what their own links and misses can pull"
+    section: dict[str, object] = {"provenance": "estimated", "source": source}
+    share = 1.0
+    if _DESKTOP.search(observation.model_name) and memory.channels > 2:
+        share = 2.0 / memory.channels
+        section["source"] = (
+            f"estimated as two channels of {base.id}'s memory: the model name is a desktop or mobile part's"
+        )
+    bandwidth = memory.bandwidth_bytes_per_second * share
+    together = memory.read_bandwidth_bytes_per_second * share
+    section["channels"] = _plain(memory.channels * share)
+    section["transfer_rate"] = format_quantity(memory.transfers_per_second, Dimension.TRANSFERS)
+    section["bandwidth"] = format_quantity(bandwidth, Dimension.BANDWIDTH)
+    section["read_bandwidth"] = format_quantity(together, Dimension.BANDWIDTH)
+    section["latency"] = format_quantity(memory.latency_seconds, Dimension.TIME)
+    for key in ("core_bandwidth", "link_bandwidth"):
+        limit = getattr(memory, f"{key}_bytes_per_second")
+        if limit is not None:
+            section[key] = format_quantity(min(limit, together), Dimension.BANDWIDTH)
+    section["capacity"] = _capacity(observation, base, shape)
+    return section
+
+
+def _capacity(observation: HostObservation, base: Machine, shape: _Shape) -> _Leaf:
+    """Memory of one socket."""
+    total = observation.memory_limit_bytes or observation.memory_bytes
+    if not total:
+        kept = format_quantity(base.memory.capacity_bytes, Dimension.SIZE)
+        return _estimated(kept, f"kept from {base.id}: /proc/meminfo cannot be read")
+    value = format_quantity(total // shape.sockets, Dimension.SIZE)
+    if observation.memory_limit_bytes:
+        source, note = "cgroup memory limit", "the control group grants less than the machine has"
+    else:
+        source, note = "/proc/meminfo MemTotal", "what the kernel reserves is not in it"
+    return _measured(value, source, note if shape.sockets == 1 else f"{note}; divided by {shape.sockets} sockets")
+
+
+# Header
+
+
+def _header(observation: HostObservation, base: Machine, matched: Match, shape: _Shape, isa: tuple[Isa, ...]) -> str:
+    levels = sorted({cache.level for cache in _data_caches(observation)})
+    shown_caches = ", ".join(f"L{level}" for level in levels)
+    read = [
+        f"CPU: {observation.model_name or 'no model name'}; {_identity(observation)}",
+        f"topology: {len(observation.cpus)} CPUs online, {_counted(len(observation.cores))}, "
+        f"{observation.sockets} socket{'s' * (observation.sockets > 1)}, "
+        f"{observation.threads_per_core} thread{'s' * (observation.threads_per_core > 1)} a core",
+        f"instruction sets: {', '.join(isa)}",
+    ]
+    if levels:
+        read.append(f"caches: size, ways, line and sharing of {shown_caches}")
+    if observation.memory_bytes:
+        read.append(f"memory: {observation.memory_bytes / 2**30:.1f} GiB, {len(observation.numa_nodes)} NUMA node(s)")
+    if observation.transparent_hugepages:
+        read.append(f"transparent huge pages: {observation.transparent_hugepages}")
+    unread = []
+    if observation.hypervisor:
+        unread.append(
+            f"the part itself: this is a virtual machine ({observation.hypervisor_evidence}), "
+            "which may hide its model, features, neighbours and SMT"
+        )
+    unread.append(f"core clock: {_clock_rule(observation, base)[0]}")
+    if not levels:
+        unread.append("caches: no cpu*/cache folder in sysfs; all sizes are the base's")
+    elif 3 not in levels and base.caches.L3 is not None:
+        fate = "kept from the base" if observation.hypervisor else "taken as absent"
+        unread.append(f"L3: not listed in sysfs; {fate}")
+    unread.append("memory channels, transfer rate, bandwidth and latency: need privileges or a measurement")
+    unread.append("pipes, latencies, cache bandwidths, misses in flight, TLB, prefetchers: the base's, not this host's")
+    missing = [name for name in base.isa if name not in isa]
+    if missing:
+        unread.append(f"hidden or absent against {base.id}: {', '.join(missing)}")
+    unread += [note for note in (*shape.notes, shape.sockets_note) if note]
+    lines = ["This host, as detected. Everything that is not stated here is inherited from the base.", ""]
+    lines += ["Matched to " + f"{matched.base_id} with {matched.confidence} confidence: {matched.reason}.", "", "Read:"]
+    lines += [f"- {text}" for text in read]
+    lines += ["", "Not read, hence kept or estimated:"]
+    lines += [f"- {text}" for text in unread]
+    return "".join(_comment(line) for line in lines)
+
+
+def _comment(line: str) -> str:
+    """`line` as YAML comment lines of at most 110 columns."""
+    if not line:
+        return "#\n"
+    indent = "  " if line.startswith("- ") else ""
+    return "".join(f"# {part}\n" for part in textwrap.wrap(line, 108, subsequent_indent=indent, break_long_words=False))
+
+
+# YAML: leaves with provenance stand on one line where that is short enough
+
+
+def _lines(section: Mapping[str, object], indent: str = "") -> Iterable[str]:
+    for key, value in section.items():
+        if not isinstance(value, dict):
+            yield from _text_lines(f"{indent}{key}: ", value)
+        elif not value:
+            continue
+        elif len(flow := f"{indent}{key}: {_flow(value)}\n") <= 120 and not any(
+            isinstance(v, dict) for v in value.values()
+        ):
+            yield flow
+        else:
+            yield f"{indent}{key}:\n"
+            yield from _lines(value, indent + "  ")
+
+
+def _text_lines(start: str, value: object) -> Iterable[str]:
+    """`start` and a scalar; long quoted text goes on in indented lines, which YAML joins with a space."""
+    indent = " " * (len(start) - len(start.lstrip()) + 2)
+    text = start + _flow(value)
+    yield "\n".join(textwrap.wrap(text, 116, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False))
+    yield "\n"
+
+
+def _flow(value: object) -> str:
+    """A value in YAML flow style; text that is no plain word or quantity is quoted as in JSON."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_flow(item) for item in value) + "]"
+    if not isinstance(value, str):
+        return json.dumps(value)
+    text = " ".join(value.split())
+    return text if re.fullmatch(r"[A-Za-z][\w-]*|\d+(\.\d+)? [A-Za-z]+(/[a-z]+)?", text) else json.dumps(text)
