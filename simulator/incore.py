@@ -47,46 +47,62 @@ def _select(condition: Any, yes: Any, no: Any) -> Any:
     return np.where(condition, yes, no)
 
 
-def dot_cycles(work: Work, r: Resources) -> tuple[Any, Any]:
-    """(cycles on the multiply pipes, extra ALU element operations) of the narrow multiply-adds, native or emulated."""
-    multiply: Any = work.macs_fp32 / (r.lanes * r.fma_per_cycle)
-    extra: Any = 0.0
-    if not (isinstance(work.macs_bf16, float) and work.macs_bf16 == 0.0):
-        has = r.dot_bf16_per_cycle > 0.0
-        native = _per(work.macs_bf16, r.lanes * 2.0 * r.dot_bf16_per_cycle) if np.any(has) else 0.0
-        multiply = multiply + _select(has, native, work.macs_bf16 / (r.lanes * r.fma_per_cycle))
-        extra = extra + _select(has, 0.0, work.macs_bf16 * WIDEN_INSTRUCTIONS_BF16 / 6.0)  # shared by 6 rows of a register block
-    if not (isinstance(work.macs_int16, float) and work.macs_int16 == 0.0):
-        has = r.dot_int16_per_cycle > 0.0
-        native = _per(work.macs_int16, r.lanes * 2.0 * r.dot_int16_per_cycle) if np.any(has) else 0.0
-        multiply = multiply + _select(has, native, work.macs_int16 * MADD_INSTRUCTIONS_INT16 / (r.lanes * 2.0 * r.fma_per_cycle))
-    if not (isinstance(work.macs_int8, float) and work.macs_int8 == 0.0):
-        has = r.dot_int8_per_cycle > 0.0
-        native = _per(work.macs_int8, r.lanes * 4.0 * r.dot_int8_per_cycle) if np.any(has) else 0.0
-        multiply = multiply + _select(has, native, work.macs_int8 * MADD_INSTRUCTIONS_INT8 / (r.lanes * 4.0 * r.fma_per_cycle))
-    return multiply, extra
+@dataclass(frozen=True)
+class Multiplies:
+    """Multiply-adds of a Work: cycles on the multiply pipes, instructions issued, ALU element operations of emulation."""
+
+    cycles: Any
+    instructions: Any
+    alu: Any
+
+
+def _is_zero(work: Any) -> bool:
+    return isinstance(work, float) and work == 0.0
+
+
+def multiplies(work: Work, r: Resources) -> Multiplies:
+    """Native dot products where the machine has them, their emulation with plain multiplies elsewhere."""
+    instructions: Any = work.macs_fp32 / r.lanes
+    cycles: Any = instructions / r.fma_per_cycle
+    alu: Any = 0.0
+    for macs, per_lane, rate, emulation in (
+        (work.macs_bf16, 2.0, r.dot_bf16_per_cycle, 2.0),  # two fp32 multiply-adds after widening
+        (work.macs_int16, 2.0, r.dot_int16_per_cycle, MADD_INSTRUCTIONS_INT16),
+        (work.macs_int8, 4.0, r.dot_int8_per_cycle, MADD_INSTRUCTIONS_INT8),
+    ):
+        if _is_zero(macs):
+            continue
+        has = rate > 0.0
+        native = macs / (r.lanes * per_lane)
+        emulated = native * emulation
+        instructions = instructions + _select(has, native, emulated)
+        cycles = cycles + _select(has, _per(native, rate) if np.any(has) else 0.0, emulated / r.fma_per_cycle)
+    if not _is_zero(work.macs_bf16):
+        widening = work.macs_bf16 * WIDEN_INSTRUCTIONS_BF16 / 6.0  # shared by the 6 rows of a register block
+        alu = _select(r.dot_bf16_per_cycle > 0.0, 0.0, widening)
+    return Multiplies(cycles, instructions, alu)
 
 
 def core_cycles(work: Work, r: Resources) -> CoreCycles:
     """Cycles that the whole of `work` would take on one core."""
-    multiply, extra_alu = dot_cycles(work, r)
-    alu = (work.alu + extra_alu) / (r.lanes * r.alu_per_cycle)
+    multiply = multiplies(work, r)
+    alu = (work.alu + multiply.alu) / (r.lanes * r.alu_per_cycle)
     convert = work.convert / (r.lanes * r.convert_per_cycle)
     memory_uops = (work.load_bytes + work.store_bytes) / (4.0 * r.lanes)
     uops = (
-        multiply * r.fma_per_cycle
-        + (work.alu + extra_alu + work.convert) / r.lanes
+        multiply.instructions
+        + (work.alu + multiply.alu + work.convert) / r.lanes
         + memory_uops
         + work.scalar_uops
     )
-    arithmetic = np.maximum(np.maximum(multiply, alu), np.maximum(convert, uops / r.issue_width))
+    arithmetic = np.maximum(np.maximum(multiply.cycles, alu), np.maximum(convert, uops / r.issue_width))
     arithmetic = arithmetic + work.exp / r.lanes * r.exp_cycles_per_vector
     tiles = work.macs_tile
     if not (isinstance(tiles, float) and tiles == 0.0):
         # tile_bytes_per_cycle counts operand bytes: MACs per cycle = that / bytes per element
         arithmetic = arithmetic + np.where(tiles > 0.0, _per(tiles * work.tile_element_bytes, r.tile_bytes_per_cycle), 0.0)
     l1 = np.maximum(work.load_bytes / r.load_bytes_per_cycle, work.store_bytes / r.store_bytes_per_cycle)
-    arithmetic = arithmetic / work.efficiency
+    arithmetic = np.maximum(arithmetic / work.efficiency, work.latency_cycles)
     beyond = np.maximum(l1 / work.efficiency - arithmetic, 0.0)
     arithmetic = arithmetic + work.chain_cycles
     return CoreCycles(total=arithmetic + beyond, arithmetic=arithmetic, l1=beyond)

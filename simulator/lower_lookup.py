@@ -41,6 +41,9 @@ ROW_GROUP_CYCLES = 7.0
 ACCUMULATOR_CYCLES = 1.5
 """Load + store of one accumulator register around a group of rows (same measurement)."""
 
+CHAINS_IN_WINDOW = 2.0
+"""Row groups of different tokens whose accumulator chains the out-of-order window holds side by side."""
+
 INT8_ALU = 1.5
 """fp32-lane ALU operations an int8 element of the dot-product gather: byte blends of four tables' rows, six a vector."""
 
@@ -207,7 +210,6 @@ def _gather_work(op: LookupFfn, schedule: LookupSchedule, r: Resources, context:
     spilled = np.where(registers > r.registers - 4.0, 1.0, 0.0)
     round_trips = np.where(spilled > 0.0, op.tables, groups)
     accumulator_bytes = context.batch * op.output * 4.0 * round_trips
-    latency_gap = np.maximum(0.0, r.fma_latency_cycles - registers / r.fma_per_cycle)
     chain = context.batch * groups * stripes * (ROW_GROUP_CYCLES + ACCUMULATOR_CYCLES * np.minimum(registers, r.registers))
     lines = elements * element / r.line_bytes
     return (
@@ -218,7 +220,8 @@ def _gather_work(op: LookupFfn, schedule: LookupSchedule, r: Resources, context:
             load_bytes=elements * element + accumulator_bytes,
             store_bytes=accumulator_bytes,
             scalar_uops=rows * stripes * 4.0 + np.where(schedule.prefetch_bytes > 0.0, lines, 0.0),
-            chain_cycles=chain + rows * stripes * latency_gap * 0.5,
+            chain_cycles=chain,
+            latency_cycles=rows * stripes * r.fma_latency_cycles / CHAINS_IN_WINDOW,
             efficiency=r.kernel_efficiency,
         ),
         per_vector * vectors_per_line,

@@ -17,8 +17,8 @@ class Work:
 
     `macs_*`: multiply-adds by instruction kind (`tile` = matrix unit). `alu`: fp32/int32 element operations that are
     not multiply-adds. `convert`: element conversions or shuffles. `exp`: exponentials. `loads`, `stores`: bytes moved
-    between registers and L1. `scalar_uops`: address and loop overhead. `chain_cycles`: latency that no
-    parallelism hides. `efficiency`: share of the port bound that tuned code reaches.
+    between registers and L1. `scalar_uops`: address and loop overhead. `chain_cycles`: overhead that
+    nothing hides. `latency_cycles`: length of the dependency chains, a floor under everything else. `efficiency`: share of the port bound that tuned code reaches.
     """
 
     macs_fp32: float = 0.0
@@ -34,6 +34,7 @@ class Work:
     store_bytes: float = 0.0
     scalar_uops: float = 0.0
     chain_cycles: float = 0.0
+    latency_cycles: float = 0.0
     efficiency: float = 1.0
 
 

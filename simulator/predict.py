@@ -14,7 +14,7 @@ import numpy as np
 
 from simulator import lower_gemm, lower_lookup, mapper
 from simulator.analytic import RESOURCES, PhaseTime, layer_seconds, phase_time
-from simulator.incore import dot_cycles
+from simulator.incore import multiplies
 from simulator.lowering import Context
 from simulator.machine import Machine
 from simulator.phases import Phase
@@ -235,7 +235,7 @@ def _roofline_seconds(phases: tuple[Phase, ...], times: tuple[PhaseTime, ...], r
     for phase in phases:
         tiles = _at(phase.work.macs_tile, index)
         hz = r.tile_hz if tiles > 0.0 else r.vector_hz
-        cycles = _at(dot_cycles(phase.work, r)[0], index)
+        cycles = _at(multiplies(phase.work, r).cycles, index)
         if tiles > 0.0:
             cycles += tiles * phase.work.tile_element_bytes / r.tile_bytes_per_cycle
         arithmetic += cycles / r.threads / hz

@@ -1,0 +1,198 @@
+"""Predictions as rich tables that read at 80 columns, in a terminal or a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from simulator.comparison import Comparison
+from simulator.explain import Interval, TimeStack
+from simulator.levers import Lever
+from simulator.predict import Prediction
+
+SHORT = {
+    "memory concurrency": "mem lat",
+    "memory bandwidth": "mem bw",
+    "synchronisation": "sync",
+    "imbalance": "imbal",
+}
+"""Resource names where a table has no room."""
+
+WINNER_WORDS = {"lookup": "look-up", "gemm": "GEMM", "tie": "tie"}
+_DTYPE_SHORT = {"int8-weight-only": "w8", "int4-weight-only": "w4"}
+
+
+def short_dtype(dtype: str) -> str:
+    """'w4' for 'int4-weight-only'; other names as they are."""
+    return _DTYPE_SHORT.get(dtype, dtype)
+
+
+def number(value: float) -> str:
+    """Three significant digits without an exponent where that stays short."""
+    if value == 0.0:
+        return "0"
+    if abs(value) >= 99.95:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}" if abs(value) >= 0.0995 else f"{value:.2g}"
+
+
+def seconds(value: float) -> str:
+    """A duration with a fitting unit."""
+    for factor, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "us")):
+        if value * factor >= 1.0:
+            return f"{number(value * factor)} {unit}"
+    return f"{number(value * 1e9)} ns"
+
+
+def size(value: float) -> str:
+    """Bytes with a binary unit."""
+    for exponent, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if value >= 2.0**exponent:
+            return f"{number(value / 2.0**exponent)} {unit}"
+    return f"{number(value)} B"
+
+
+def _table(title: str = "") -> Table:
+    return Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+
+
+def bound(stack: TimeStack) -> str:
+    """The binding resource, shortened."""
+    return SHORT.get(stack.binding, stack.binding)
+
+
+def verdicts(title: str, rows: Sequence[tuple[Comparison, TimeStack, TimeStack]]) -> Table:
+    """Best against best and equal dtypes over batches; the stacks are those of the best pair."""
+    table = _table(title)
+    table.add_column("tokens", justify="right")
+    table.add_column("GEMM", justify="right")
+    table.add_column("look-up", justify="right")
+    table.add_column("best v best", justify="right")
+    labels = [m.label for m in rows[0][0].matches[:-1]]
+    for label in labels:
+        table.add_column(label, justify="right")
+    table.add_column("winner")
+    table.add_column("bound by")
+    for comparison, gemm_stack, lookup_stack in rows:
+        best = comparison.best
+        mark = "" if best.gemm.native else "~"
+        table.add_row(
+            f"{comparison.batch:g}",
+            f"{mark}{number(best.gemm.seconds_per_token_layer * 1e6)} {short_dtype(best.gemm.dtype)}",
+            number(best.lookup.seconds_per_token_layer * 1e6),
+            f"{best.speedup:.2f} {best.low:.1f}-{best.high:.1f}",
+            *(_speedup(m.speedup, m.winner) for m in comparison.matches[:-1]),
+            _winner(best.winner),
+            f"{bound(gemm_stack)}/{bound(lookup_stack)}",
+        )
+    return table
+
+
+def _winner(winner: str) -> Text:
+    style = {"lookup": "bold green", "gemm": "bold blue", "tie": "dim"}[winner]
+    return Text(WINNER_WORDS[winner], style=style)
+
+
+def _speedup(value: float, winner: str) -> Text:
+    style = {"lookup": "green", "gemm": "blue", "tie": "dim"}[winner]
+    return Text(f"{value:.1f}{'=' if winner == 'tie' else ''}", style=style)
+
+
+def dtypes(title: str, comparisons: Sequence[Comparison]) -> Table:
+    """Microseconds a token and layer of every dtype of both forms."""
+    table = _table(title)
+    table.add_column("tokens", justify="right")
+    for run in comparisons[0].gemm:
+        table.add_column(f"GEMM {short_dtype(run.dtype)}" + ("" if run.native else " ~"), justify="right")
+    for run in comparisons[0].lookup:
+        table.add_column(f"LUT {run.dtype}" + ("" if run.native else " ~"), justify="right")
+    for comparison in comparisons:
+        times = [number(run.seconds_per_token_layer * 1e6) for run in (*comparison.gemm, *comparison.lookup)]
+        table.add_row(f"{comparison.batch:g}", *times)
+    return table
+
+
+def predictions(rows: Iterable[tuple[Prediction, TimeStack, Interval]]) -> Table:
+    """One line a prediction."""
+    table = _table()
+    table.add_column("form")
+    table.add_column("dtype")
+    table.add_column("threads", justify="right")
+    table.add_column("tokens", justify="right")
+    table.add_column("us/token/layer", justify="right")
+    table.add_column("90 %", justify="right")
+    table.add_column("tokens/s", justify="right")
+    table.add_column("bound by")
+    for p, stack, interval in rows:
+        per = p.seconds_per_token_layer / p.seconds_per_call * 1e6
+        table.add_row(
+            WINNER_WORDS[p.form],
+            short_dtype(p.dtype) + ("" if p.native else " ~"),
+            f"{p.threads:g}",
+            f"{p.batch:g}",
+            number(p.seconds_per_token_layer * 1e6),
+            f"{number(interval.low * per)}-{number(interval.high * per)}",
+            number(p.tokens_per_second),
+            f"{bound(stack)}, {SHORT.get(stack.runner_up, stack.runner_up)}",
+        )
+    return table
+
+
+def stacks(columns: Sequence[tuple[str, Prediction, TimeStack]]) -> Table:
+    """Time stacks side by side: share of each resource."""
+    table = _table("Time stack (us a token and layer; shares add up to the whole)")
+    table.add_column("resource")
+    for title, _, _ in columns:
+        table.add_column(title, justify="right")
+        table.add_column("", justify="left")
+    for resource in columns[0][2].seconds:
+        shares = [stack.seconds[resource] / p.seconds_per_call for _, p, stack in columns]
+        if max(map(abs, shares)) < 5e-4:
+            continue
+        cells: list[str] = []
+        for (_, p, stack), share in zip(columns, shares, strict=True):
+            per = p.seconds_per_token_layer / p.seconds_per_call * 1e6
+            cells += [f"{number(stack.seconds[resource] * per)} {share:4.0%}", "#" * round(share * 16)]
+        table.add_row(resource, *cells)
+    return table
+
+
+def phases(p: Prediction) -> Table:
+    """Phases of one prediction: terms before overlap and time after it, microseconds a token and layer."""
+    levels = list(p.phases[0].level_seconds)
+    table = _table(f"Phases of {WINNER_WORDS[p.form]} {p.dtype} (us a token and layer; terms overlap)")
+    for name in ("phase", "time", "core", *levels, "memory", "sync"):
+        table.add_column(name, justify="left" if name == "phase" else "right")
+    for phase in p.phases:
+        terms = [phase.seconds, phase.core_seconds, *phase.level_seconds.values(), phase.memory_seconds, phase.synchronisation_seconds]
+        table.add_row(phase.name, *(number(t / p.batch * 1e6) for t in terms))
+    return table
+
+
+def traffic(runs: Sequence[Prediction]) -> Table:
+    """Bytes that came from each level, per layer and call."""
+    table = _table("Traffic a layer and call, by the level that served it")
+    table.add_column("form")
+    for level in runs[0].traffic_bytes:
+        table.add_column(level, justify="right")
+    table.add_column("FLOP/byte of memory", justify="right")
+    for run in runs:
+        intensity = "no memory traffic" if run.arithmetic_intensity == float("inf") else number(run.arithmetic_intensity)
+        table.add_row(f"{WINNER_WORDS[run.form]} {run.dtype}", *(size(b) for b in run.traffic_bytes.values()), intensity)
+    return table
+
+
+def levers(rows: Sequence[Lever], speedup: float) -> Table:
+    """What each knob does to the speed-up."""
+    table = _table(f"What would change it: speed-up of look-up over GEMM, {speedup:.2f} now")
+    table.add_column("knob")
+    table.add_column("at half", justify="right")
+    table.add_column("at double", justify="right")
+    table.add_column("winner changes at", justify="right")
+    for row in rows:
+        flips = "not within 1/8 to 8" if row.flips_at is None else f"{row.flips_at:.2g} x"
+        table.add_row(row.knob, f"{row.speedup_at_half:.2f}", f"{row.speedup_at_double:.2f}", flips)
+    return table
