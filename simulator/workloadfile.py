@@ -68,12 +68,14 @@ def load_workload(path_or_id: str | Path, overrides: Mapping[str, Any] | None = 
     if text in available_workloads():
         return _finish(_Reader(load(WORKLOADS / f"{text}.yaml"), WORKLOADS), overrides, text)
     path = Path(path_or_id)
-    if _is_directory(path) or path.suffix.lower() == ".json":
+    if text and (_is_directory(path) or path.suffix.lower() == ".json"):
         return load_huggingface_config(path, overrides)
-    if not path.suffix and os.sep not in text and not _exists(path):
+    if not text or (not path.suffix and os.sep not in text and not _exists(path)):
         choices = available_workloads()
         rule = f"no such workload; there are {', '.join(choices)}, or give a YAML file or a config.json"
-        raise SpecFileError([Fault(text or "''", 0, 0, "", rule, "", suggest(text, choices))])
+        raise SpecFileError(
+            [Fault(text if text.isprintable() and text else repr(text), 0, 0, "", rule, "", suggest(text, choices))]
+        )
     return _finish(_Reader(load(path), path.parent), overrides, path.stem)
 
 
@@ -120,14 +122,14 @@ class _Reader:
     def fault(
         self, location: Location, rule: str, got: str = "", suggestion: str = "", *, at_key: bool = False
     ) -> None:
-        """Adds a fault, unless the value at `location` has one already."""
+        """Adds a fault, unless the value at `location` has one already (the file as a whole may have several)."""
         label = self.labels.get(location, dotted(location))
         if any(location[:n] in self.overridden for n in range(1, len(location) + 1)):
             place = (OVERRIDE, 0, 0)
         else:
             mark = self.document.key_mark(location) if at_key else self.document.mark(location)
             place = (self.document.file, *mark)
-        if not self.broken(location):
+        if not location or not self.broken(location):
             self.document.faults.append(Fault(*place, label, rule, got, suggestion))
 
     def broken(self, location: Location) -> bool:
@@ -332,7 +334,9 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "gemm": ("layers", "hidden", "intermediate"),
     "lookup": ("tables", "rows"),
 }
-SHAPE_FIELDS = frozenset("hidden intermediate gated activation bias output tables rows projection block stages".split())
+SHAPE_FIELDS = frozenset({"gated", "activation", "bias", "hidden", "intermediate", "output"}) | frozenset(
+    {"tables", "rows", "projection", "block", "stages"}
+)
 """Fields that make another network when overridden: what was verified of the file no longer holds."""
 
 WORKLOAD_FIELDS = ("layers", "batch", "threads", "residency", "evicted_bytes_between_layers", "source", "verified")
@@ -344,13 +348,13 @@ WORKLOAD_FIELDS = ("layers", "batch", "threads", "residency", "evicted_bytes_bet
 def _finish(reader: _Reader, overrides: Mapping[str, Any] | None, stem: str) -> Workload:
     """The workload, or SpecFileError with every fault found."""
     document = reader.document
-    if document.data is not None and not isinstance(document.data, dict):
-        document.fault((), "a mapping of keys to values is needed", shown(document.data))
-    elif document.data is not None:
+    if isinstance(document.data, dict):
         _apply(reader, overrides or {})
         workload = _build(reader, stem)
         if workload is not None and not document.faults:
             return workload
+    elif not document.faults:
+        document.fault((), "a mapping of keys to values is needed", shown(document.data))
     raise SpecFileError(document.faults)
 
 
@@ -367,8 +371,9 @@ def _apply(reader: _Reader, overrides: Mapping[str, Any]) -> None:
         elif isinstance(value, tuple):
             read = list(value)
         target = reader.data
-        for part in location[:-1]:
+        for depth, part in enumerate(location[:-1], start=1):
             if not isinstance(target.get(part), dict):
+                reader.overridden.add(location[:depth])
                 target[part] = {"kind": target[part]} if isinstance(target.get(part), str) else {}
             target = target[part]
         target[location[-1]] = read
@@ -497,17 +502,25 @@ LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 ACTIVATION_KEYS = ("hidden_act", "hidden_activation", "activation_function", "activation")
 EXPERT_KEYS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 
+WANTED = {"hidden": "the hidden size", "intermediate": "the intermediate size", "layers": "the number of layers"}
+
 ACTIVATIONS: dict[str, str] = {
     **dict.fromkeys(("gelu", "gelu_new", "gelu_fast", "gelu_python", "gelu_pytorch_tanh", "gelu_accurate"), "gelu"),
     **dict.fromkeys(("silu", "swish"), "silu"),
     "relu": "relu",
 }
-GATED = tuple(
-    "llama mistral qwen2 qwen3 gemma gemma2 gemma3 gemma3_text phi3 olmo olmo2 granite cohere stablelm smollm3".split()
+# fmt: off
+GATED = (
+    "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "gemma3_text", "phi3", "olmo", "olmo2",
+    "granite", "cohere", "stablelm", "smollm3",
 )
 """Model types whose FFN is act(X Wg) * (X Wu); a bias only where the config says `mlp_bias`."""
 
-PLAIN = tuple("bert roberta xlm-roberta camembert distilbert electra gpt2 gpt_neo gpt_neox gptj opt phi".split())
+PLAIN = (
+    "bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "gpt2", "gpt_neo", "gpt_neox", "gptj",
+    "opt", "phi",
+)
+# fmt: on
 """Model types whose FFN is act(X W1 + b1) W2 + b2."""
 
 DEFAULT_ACTIVATIONS = {**dict.fromkeys(GATED, "silu"), **dict.fromkeys(PLAIN, "gelu"), "opt": "relu"}
@@ -523,11 +536,11 @@ def load_huggingface_config(path: str | Path, overrides: Mapping[str, Any] | Non
     if _is_directory(file):
         file = file / "config.json"
     document = _read_json(file)
-    stem = file.parent.resolve().name if file.name == "config.json" else file.stem
+    stem = Path(os.path.abspath(file)).parent.name if file.name == "config.json" else file.stem
     reader = _Reader(document, None)
     if isinstance(document.data, dict) and not document.faults:
         _translate(reader, stem or "config", overrides or {})
-    elif isinstance(document.data, list) or (document.data is not None and not isinstance(document.data, dict)):
+    elif not document.faults:
         document.fault((), "a JSON object is needed", shown(document.data))
     if document.faults:
         raise SpecFileError(document.faults)
@@ -550,13 +563,21 @@ def _read_json(path: Path) -> Document:
         document.faults.append(Fault(str(path), 0, 0, "", "not UTF-8 text"))
     except RecursionError:
         document.faults.append(Fault(str(path), 0, 0, "", "not JSON: nested too deep"))
-    except (ValueError, OSError) as error:
+    except _NotJson as error:
         document.faults.append(Fault(str(path), 0, 0, "", f"not JSON: {error}"))
+    except (ValueError, OSError):
+        document.faults.append(Fault(str(path), 0, 0, "", "not JSON: a number has too many digits"))
+    else:
+        document.faults.extend(fault for fault in marked.faults if fault.rule.startswith("duplicate key"))
     return document
 
 
+class _NotJson(Exception):
+    """A word that Python's reader takes and JSON does not have."""
+
+
 def _refuse_constant(word: str) -> Any:
-    raise ValueError(f"{word} is not a JSON number")
+    raise _NotJson(f"{word} is not a JSON number")
 
 
 def _translate(reader: _Reader, stem: str, overrides: Mapping[str, Any]) -> None:
@@ -584,7 +605,7 @@ def _translate(reader: _Reader, stem: str, overrides: Mapping[str, Any]) -> None
         key = next((key for key in keys if config.get(key) is not None), None)
         if key is None and default is None and name not in overrides:
             what = f"missing key '{keys[0]}' (or {', '.join(keys[1:])})" if not inner else f"missing key '{keys[0]}'"
-            document.fault(inner, f"{what}: the config does not say the FFN's {name}")
+            document.fault(inner, f"{what}: the config does not say {WANTED[name]}")
         if key is not None or default is not None:
             fields[name] = config[key] if key is not None else default
         if key is not None:
@@ -605,9 +626,7 @@ def _translate(reader: _Reader, stem: str, overrides: Mapping[str, Any]) -> None
         meant = suggest(word, ACTIVATIONS) if isinstance(word, str) else ""
         reader.fault(("activation",), rule, shown(word), meant)
     fields["gated"] = model in GATED
-    fields["bias"] = (
-        config.get("mlp_bias", False) is True if fields["gated"] else config.get("enable_bias", True) is True
-    )
+    fields["bias"] = config.get("mlp_bias") is True if fields["gated"] else config.get("enable_bias") is not False
     document.data = fields
 
 
