@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -309,17 +309,20 @@ PROJECTION_DTYPES: dict[TableDtype, ProjectionDtype] = {"fp32": "fp32", "bf16": 
 """The projection that goes with a table dtype by default: int8 is too coarse for codes that flip at zero."""
 
 
-def with_dtype(workload: Workload, dtype: GemmDtype) -> Workload:
+def with_dtype(workload: Workload, dtype: str) -> Workload:
     """The workload at another dtype: a GEMM in it; a look-up with tables in it and the projection that goes with them.
 
-    Raises ValueError for a weight-only dtype of a look-up: it has no such form.
+    Raises ValueError for a dtype that the form does not have (a look-up: the weight-only ones).
     """
     op = workload.operator
+    choices = WEIGHT_BYTES if isinstance(op, GemmFfn) else PROJECTION_DTYPES
+    if dtype not in choices:
+        form = "GEMM" if isinstance(op, GemmFfn) else "look-up"
+        raise ValueError(f"a {form} FFN has no {dtype} form; choose one of {', '.join(choices)}")
     if isinstance(op, GemmFfn):
-        return replace(workload, operator=replace(op, dtype=dtype))
-    if dtype not in PROJECTION_DTYPES:
-        raise ValueError(f"a look-up FFN has no {dtype} form; choose one of {', '.join(PROJECTION_DTYPES)}")
-    changed = replace(op, table_dtype=dtype, projection_dtype=PROJECTION_DTYPES[dtype])
+        return replace(workload, operator=replace(op, dtype=cast(GemmDtype, dtype)))
+    table_dtype = cast(TableDtype, dtype)
+    changed = replace(op, table_dtype=table_dtype, projection_dtype=PROJECTION_DTYPES[table_dtype])
     return replace(workload, operator=changed)
 
 

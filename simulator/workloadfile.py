@@ -191,7 +191,7 @@ def _power_of_two(low: int, high: int) -> Read:
         number = reader.whole(location, value, low, high)
         if number is not None and math.frexp(number)[0] != 0.5:
             near = 2.0 ** round(math.log2(number))
-            reader.fault(location, "must be a power of two", shown(value), f"{near:g}" if near >= low else "")
+            reader.fault(location, "must be a power of two", shown(value), f"{near:.0f}" if near >= low else "")
             return None
         return number
 
@@ -430,10 +430,9 @@ def _lookup(reader: _Reader, values: dict[str, Any]) -> LookupFfn | None:
         for key in ("hidden", "output"):
             values.setdefault(key, replaced.operator.hidden)
             if values[key] not in (None, replaced.operator.hidden):
-                rule = (
-                    f"must be {replaced.operator.hidden:g}, the hidden size of '{values['dense']}', which this replaces"
-                )
-                reader.fault((key,), rule, f"{values[key]:g}")
+                width = f"{replaced.operator.hidden:.0f}"
+                rule = f"must be {width}, the hidden size of '{values['dense']}', which this replaces"
+                reader.fault((key,), rule, f"{values[key]:.0f}")
     elif "dense" not in values:
         for key in ("hidden", "layers"):
             if key not in values:
@@ -456,20 +455,22 @@ def _check_shape(reader: _Reader, op: LookupFfn, values: dict[str, Any]) -> None
     resized = not reader.overridden.isdisjoint({("tables",), ("rows",)})
     stale = resized and ("projection_outputs",) not in reader.overridden
     if values.get("projection_outputs") not in (None, outputs) and not stale:
-        rule = f"must be {outputs:g} = tables x log2(rows)"
-        reader.fault(("projection_outputs",), rule, f"{values['projection_outputs']:g}")
+        rule = f"must be {outputs:.0f} = tables x log2(rows)"
+        reader.fault(("projection_outputs",), rule, f"{values['projection_outputs']:.0f}")
     if op.projection == "bh4" and padded_hidden(op) % op.block:
-        rule = f"must divide {padded_hidden(op):g}, the hidden size padded to a power of two"
-        reader.fault(("block",), rule, f"{op.block:g}")
+        rule = f"must divide {padded_hidden(op):.0f}, the hidden size padded to a power of two"
+        reader.fault(("block",), rule, f"{op.block:.0f}")
     if op.projection == "dense" and ("projection",) not in reader.overridden:
         for key in ("block", "stages"):
             if key in values:
                 reader.fault((key,), "applies to projection 'bh4' only", at_key=True)
     indices = op.indices
     if indices.kind != "uniform" and op.rows > MAX_LISTED_ROWS:
-        reader.fault(("rows",), f"at most {MAX_LISTED_ROWS} rows with indices of kind '{indices.kind}'", f"{op.rows:g}")
+        reader.fault(
+            ("rows",), f"at most {MAX_LISTED_ROWS} rows with indices of kind '{indices.kind}'", f"{op.rows:.0f}"
+        )
     if indices.kind == "histogram" and len(indices.histogram) != op.rows:
-        rule = f"one share for each of the {op.rows:g} rows is needed"
+        rule = f"one share for each of the {op.rows:.0f} rows is needed"
         reader.fault(("indices", "histogram"), rule, f"{len(indices.histogram)}")
 
 

@@ -276,6 +276,10 @@ def test_with_dtype() -> None:
     assert pairs == {"fp32": ("fp32", "fp32"), "bf16": ("bf16", "bf16"), "int8": ("int16", "int8")}
     with pytest.raises(ValueError, match="a look-up FFN has no int4-weight-only form; choose one of fp32, bf16, int8"):
         with_dtype(lookup, "int4-weight-only")
+    with pytest.raises(
+        ValueError, match="a GEMM FFN has no fp8 form; choose one of fp32, bf16, int8, int8-weight-only,"
+    ):
+        with_dtype(gemm, "fp8")
 
 
 def test_derive_lookup() -> None:
