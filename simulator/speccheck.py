@@ -1,0 +1,167 @@
+"""Physics that a spec must obey beyond types: geometry, order of latencies, identities between values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from simulator.machine import Curve, Machine
+from simulator.units import Dimension, format_quantity
+from simulator.yamlfile import Fault
+
+Locate = Callable[[str], Any]
+IDENTITY_TOLERANCE = 0.02
+
+
+def check(machine: Machine, locate: Locate) -> tuple[list[Fault], list[Fault]]:
+    """(errors, warnings) of a machine; `locate` finds the file's leaf of a dotted path."""
+    found = _Findings(locate)
+    _geometry(machine, found)
+    _latencies(machine, found)
+    _sharing(machine, found)
+    _features(machine, found)
+    _memory(machine, found)
+    _curves(machine, found)
+    _bandwidths(machine, found)
+    return found.errors, found.warnings
+
+
+class _Findings:
+    def __init__(self, locate: Locate) -> None:
+        self.locate, self.errors, self.warnings = locate, [], []  # type: ignore[var-annotated]
+
+    def error(self, path: str, rule: str, got: str = "") -> None:
+        self.errors.append(self.locate(path).fault(rule, got))
+
+    def warn(self, path: str, rule: str, got: str = "") -> None:
+        self.warnings.append(self.locate(path).fault(rule, got))
+
+
+def _size(value: float) -> str:
+    return format_quantity(value, Dimension.SIZE)
+
+
+def _named(machine: Machine) -> list[tuple[str, Any]]:
+    caches = machine.caches
+    return [(n, level) for n in ("L1", "L2", "L3", "L4") if (level := getattr(caches, n)) is not None]
+
+
+def _geometry(machine: Machine, found: _Findings) -> None:
+    for name, level in _named(machine):
+        way = level.ways * level.line_bytes
+        if level.sets is not None and level.sets * way != level.size_bytes:
+            rule = f"sets x ways x line must be the size: {level.sets:g} x {level.ways:g} x {level.line_bytes:g} B = {_size(level.sets * way)}"
+            found.error(f"caches.{name}.size", rule, _size(level.size_bytes))
+        elif level.size_bytes % way:
+            found.error(f"caches.{name}.size", f"must be a multiple of ways x line = {_size(way)}", _size(level.size_bytes))
+        if level.line_bytes != machine.caches.L1.line_bytes:
+            found.error(f"caches.{name}.line", "all levels need the same line size", _size(level.line_bytes))
+        if level.size_bytes / level.cores_per_instance < machine.caches.L1.size_bytes and name == "L2":
+            found.error(f"caches.{name}.size", "an L2 smaller than the L1 is no cache for it", _size(level.size_bytes))
+
+
+def _latencies(machine: Machine, found: _Findings) -> None:
+    hz = machine.clock.scalar[0][1]
+    previous_name, previous = "", 0.0
+    for name, level in _named(machine):
+        now = level.latency.at(hz)
+        if previous_name and now <= previous:
+            rule = f"latency must rise outwards: {previous_name} has {previous * 1e9:.3g} ns"
+            found.error(f"caches.{name}.latency", rule, f"{now * 1e9:.3g} ns")
+        previous_name, previous = name, now
+    if machine.memory.latency_seconds <= previous:
+        rule = f"latency must rise outwards: {previous_name} has {previous * 1e9:.3g} ns"
+        found.error("memory.latency", rule, f"{machine.memory.latency_seconds * 1e9:.3g} ns")
+
+
+def _sharing(machine: Machine, found: _Findings) -> None:
+    cores = machine.cores_per_socket
+    for name, level in _named(machine):
+        if level.cores_per_instance > cores:
+            found.error(f"caches.{name}.cores_per_instance", f"the socket has {cores:g} cores", f"{level.cores_per_instance:g}")
+        elif cores % level.cores_per_instance:
+            rule = f"{cores:g} cores do not divide into instances of this many"
+            found.warn(f"caches.{name}.cores_per_instance", rule, f"{level.cores_per_instance:g}")
+
+
+def _features(machine: Machine, found: _Findings) -> None:
+    isa, core, vector = machine.isa, machine.core, machine.core.vector
+    tiles = any(name.startswith("amx") for name in isa)
+    if tiles and core.matrix is None:
+        found.error("isa", "amx needs core.matrix (tile_rows, tile_columns, tile_row_bytes, tiles, cycles_per_operation)")
+    if core.matrix is not None and not tiles:
+        found.error("core.matrix", "a matrix unit needs amx_bf16 or amx_int8 in isa")
+    if machine.clock.amx and not tiles:
+        found.error("clock.amx", "an amx clock needs amx_bf16 or amx_int8 in isa")
+    if "avx512" in isa and vector.width_bits < 512:
+        found.error("core.vector.width", "avx512 in isa needs 512 bit", f"{vector.width_bits:g} bit")
+    if vector.width_bits > 256 and not {"avx512", "sve"} & set(isa):
+        found.error("core.vector.width", "more than 256 bit needs avx512 or sve in isa", f"{vector.width_bits:g} bit")
+    if "neon" in isa and {"avx2", "avx512"} & set(isa):
+        found.error("isa", "neon and avx do not go together", ", ".join(isa))
+    has_bf16, has_int8 = {"avx512_bf16", "bf16"} & set(isa), {"avx512_vnni", "avx_vnni", "i8mm"} & set(isa)
+    for path, rate, feature, names in (
+        ("core.vector.dot_bf16_per_cycle", vector.dot_bf16_per_cycle, has_bf16, "avx512_bf16 or bf16"),
+        ("core.vector.dot_int8_per_cycle", vector.dot_int8_per_cycle, has_int8, "avx512_vnni, avx_vnni or i8mm"),
+    ):
+        if rate > 0 and not feature:
+            found.error(path, f"needs {names} in isa", f"{rate:g}")
+        if feature and rate == 0:
+            found.error(path, f"isa has {', '.join(sorted(feature))}: the rate must be above 0", "0")
+
+
+def _memory(machine: Machine, found: _Findings) -> None:
+    memory = machine.memory
+    peak = memory.channels * memory.transfers_per_second * memory.channel_bytes
+    if abs(peak / memory.bandwidth_bytes_per_second - 1.0) > IDENTITY_TOLERANCE:
+        rule = f"must be channels x transfer_rate x channel_width = {peak / 1e9:.4g} GB/s"
+        found.error("memory.bandwidth", rule, f"{memory.bandwidth_bytes_per_second / 1e9:.4g} GB/s")
+    for name, value in (
+        ("read_bandwidth", memory.read_bandwidth_bytes_per_second),
+        ("core_bandwidth", memory.core_bandwidth_bytes_per_second),
+    ):
+        if value is not None and value > memory.bandwidth_bytes_per_second * (1 + 1e-9):
+            found.error(f"memory.{name}", "cannot exceed memory.bandwidth", f"{value / 1e9:.4g} GB/s")
+    if memory.core_bandwidth_bytes_per_second is not None:
+        lines = machine.core.demand_lines_in_flight + machine.prefetcher.stream_lines_in_flight
+        little = lines * machine.caches.L1.line_bytes / memory.latency_seconds
+        if memory.core_bandwidth_bytes_per_second > little * 1.1:
+            rule = f"more than lines in flight x line / latency = {little / 1e9:.3g} GB/s; the lower one counts"
+            found.warn("memory.core_bandwidth", rule, f"{memory.core_bandwidth_bytes_per_second / 1e9:.3g} GB/s")
+
+
+def _curves(machine: Machine, found: _Findings) -> None:
+    for name in ("scalar", "avx2", "avx512", "amx", "neon"):
+        curve: Curve = getattr(machine.clock, name)
+        if curve and curve[-1][0] > machine.cores_per_socket:
+            found.error(f"clock.{name}", f"the socket has {machine.cores_per_socket:g} cores", f"a point at {curve[-1][0]:g}")
+        if any(y <= 0 for _, y in curve):
+            found.error(f"clock.{name}", "a frequency must be above 0")
+    for name in ("fp32", "bf16", "int8", "tile"):
+        curve = getattr(machine.software, f"gemm_efficiency_{name}")
+        for _, y in curve:
+            if not 0.0 < y <= 1.0:
+                found.error(f"software.gemm_efficiency_{name}", "an efficiency lies above 0 and at most at 1", f"{y:g}")
+                break
+    for level_name, level in _named(machine):
+        for kind in ("cyclic_miss_curve", "random_miss_curve"):
+            points = getattr(level, kind)
+            if any(not 0.0 <= y <= 1.0 for _, y in points):
+                found.error(f"caches.{level_name}.{kind}", "a miss share lies between 0 and 1")
+            elif any(b[1] < a[1] for a, b in zip(points, points[1:], strict=False)):
+                found.error(f"caches.{level_name}.{kind}", "a miss share never falls as the working set grows")
+
+
+def _bandwidths(machine: Machine, found: _Findings) -> None:
+    hz = machine.clock.scalar[0][1]
+    previous_name, previous = "", float("inf")
+    for name, level in _named(machine):
+        now = level.bandwidth.at(hz)
+        if now > previous:
+            rule = f"one core reads more here than from {previous_name} ({previous / 1e9:.3g} GB/s)"
+            found.warn(f"caches.{name}.bandwidth", rule, f"{now / 1e9:.3g} GB/s")
+        previous_name, previous = name, now
+    core = machine.memory.core_bandwidth_bytes_per_second
+    if core is not None and core > previous:
+        rule = f"one core reads more here than from {previous_name} ({previous / 1e9:.3g} GB/s)"
+        found.warn("memory.core_bandwidth", rule, f"{core / 1e9:.3g} GB/s")

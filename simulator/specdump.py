@@ -1,0 +1,104 @@
+"""Machine -> spec YAML that reads back as the same machine; and the differences between two machines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, is_dataclass
+from typing import Any
+
+from simulator.machine import DEFAULT_INTERVALS, FORMAT_VERSION, Curve, Duration, Machine, Provenance, Rate
+from simulator.specfile import Entry, schema
+from simulator.units import Dimension, format_quantity
+from simulator.yamlfile import dump_yaml
+
+
+def dump_machine(machine: Machine) -> str:
+    """The flat spec of a machine (no base), every value with its unit and provenance."""
+    common = Counter((p.kind, p.source) for p in machine.provenance.values()).most_common(1)
+    default = common[0][0] if common else ("estimated", "made in code")
+    head = {"format_version": FORMAT_VERSION, "provenance": default[0], "source": default[1]}
+    return dump_yaml({**head, **_section(machine, "", machine.provenance, default)})
+
+
+def _section(value: Any, path: str, provenance: dict[str, Provenance], default: tuple[str, str]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, entry in schema(type(value)).items():
+        inner = getattr(value, entry.name)
+        if inner is None or (inner == "" and not entry.required) or (inner == () and entry.name != "isa"):
+            continue
+        if is_dataclass(inner) and not isinstance(inner, (Duration, Rate)):
+            result[key] = _section(inner, f"{path}{key}.", provenance, default)
+        else:
+            result[key] = _value(_text(inner, entry), provenance.get(f"{path}{key}"), default)
+    return result
+
+
+def _value(text: Any, given: Provenance | None, default: tuple[str, str]) -> Any:
+    if given is None:
+        return text
+    extra: dict[str, Any] = {}
+    if (given.kind, given.source) != default:
+        extra["provenance"], extra["source"] = given.kind, given.source
+    if given.interval != DEFAULT_INTERVALS[given.kind]:
+        extra["interval"] = given.interval
+    if given.note:
+        extra["note"] = given.note
+    return {"value": text, **extra} if extra else text
+
+
+def _text(value: Any, entry: Entry) -> Any:
+    dimension = entry.unit.dimension if entry.unit else None
+    if isinstance(value, Duration):
+        return _sum(((value.cycles, Dimension.CYCLES), (value.seconds, Dimension.TIME)))
+    if isinstance(value, Rate):
+        return _sum(((value.bytes_per_cycle, Dimension.BYTES_PER_CYCLE), (value.bytes_per_second, Dimension.BANDWIDTH)))
+    if entry.kind == Curve:
+        return [[_plain(x), _plain(y) if dimension is None else format_quantity(y, dimension)] for x, y in value]
+    if isinstance(value, float) and dimension is not None:
+        return _plain(value) if dimension in (Dimension.COUNT, Dimension.FRACTION) else format_quantity(value, dimension)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _plain(value: float) -> float | int:
+    return int(value) if value.is_integer() and abs(value) < 1e15 else value
+
+
+def _sum(parts: tuple[tuple[float, Dimension], ...]) -> str:
+    return " + ".join(format_quantity(v, d) for v, d in parts if v) or format_quantity(*parts[0])
+
+
+@dataclass(frozen=True)
+class SpecValue:
+    """One value of a machine as text, with where it comes from."""
+
+    path: str
+    text: str
+    provenance: Provenance | None
+
+
+def values(machine: Machine) -> list[SpecValue]:
+    """Every value of a machine, in file order."""
+    return list(_values(machine, "", machine.provenance))
+
+
+def _values(value: Any, path: str, provenance: dict[str, Provenance]) -> Iterator[SpecValue]:
+    for key, entry in schema(type(value)).items():
+        inner = getattr(value, entry.name)
+        if inner is None or inner == () or inner == "":
+            continue
+        if is_dataclass(inner) and not isinstance(inner, (Duration, Rate)):
+            yield from _values(inner, f"{path}{key}.", provenance)
+            continue
+        text = _text(inner, entry)
+        if isinstance(text, list):
+            text = ", ".join(f"{item[0]}: {item[1]}" if isinstance(item, list) else str(item) for item in text)
+        yield SpecValue(f"{path}{key}", str(text), provenance.get(f"{path}{key}"))
+
+
+def differences(a: Machine, b: Machine) -> list[tuple[str, str, str]]:
+    """(path, text in a, text in b) of the values that differ; '-' where a machine has none."""
+    left = {v.path: v.text for v in values(a)}
+    right = {v.path: v.text for v in values(b)}
+    paths = list(dict.fromkeys([*left, *right]))
+    return [(p, left.get(p, "-"), right.get(p, "-")) for p in paths if left.get(p) != right.get(p)]
