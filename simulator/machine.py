@@ -61,7 +61,7 @@ class Rate:
         return self.bytes_per_cycle * frequency_hz + self.bytes_per_second
 
 
-_CONFIG: Any = {"extra": "forbid", "strict": True}
+_CONFIG: Any = {"extra": "forbid"}
 
 Count = Annotated[float, Unit(Dimension.COUNT)]
 Size = Annotated[float, Unit(Dimension.SIZE)]
@@ -86,7 +86,7 @@ class Clock:
     avx512: Annotated[Curve, Unit(Dimension.FREQUENCY)] = ()
     amx: Annotated[Curve, Unit(Dimension.FREQUENCY)] = ()
     neon: Annotated[Curve, Unit(Dimension.FREQUENCY)] = ()
-    base_hz: Annotated[float, Unit(Dimension.FREQUENCY), Field(alias="base", gt=0)] = 0.0
+    base_hz: Annotated[float | None, Unit(Dimension.FREQUENCY), Field(alias="base", gt=0)] = None
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class CacheLevel:
     latency: Annotated[Duration, Unit(Dimension.TIME)]
     bandwidth: Annotated[Rate, Unit(Dimension.BANDWIDTH)]
     line_bytes: Annotated[Size, Field(alias="line", gt=0)] = 64.0
-    sets: Annotated[Count, Field(ge=1)] | None = None
+    sets: Annotated[float | None, Unit(Dimension.COUNT), Field(ge=1)] = None
     cores_per_instance: Annotated[Count, Field(ge=1)] = 1.0
     inclusion: Literal["inclusive", "exclusive", "non-inclusive"] = "non-inclusive"
     available_fraction: Annotated[Fraction, Field(gt=0, le=1)] = 1.0
@@ -219,12 +219,12 @@ class Memory:
     capacity_bytes: Annotated[Size, Field(alias="capacity", gt=0)]
     channel_bytes: Annotated[Size, Field(alias="channel_width", gt=0)] = 8.0
     write_share_penalty: Annotated[Fraction, Field(ge=0, lt=1)] = 0.15
-    core_bandwidth_bytes_per_second: (
-        Annotated[float, Unit(Dimension.BANDWIDTH), Field(alias="core_bandwidth", gt=0)] | None
-    ) = None
-    link_bandwidth_bytes_per_second: (
-        Annotated[float, Unit(Dimension.BANDWIDTH), Field(alias="link_bandwidth", gt=0)] | None
-    ) = None
+    core_bandwidth_bytes_per_second: Annotated[
+        float | None, Unit(Dimension.BANDWIDTH), Field(alias="core_bandwidth", gt=0)
+    ] = None
+    link_bandwidth_bytes_per_second: Annotated[
+        float | None, Unit(Dimension.BANDWIDTH), Field(alias="link_bandwidth", gt=0)
+    ] = None
     """What one chiplet (the cores that share one last-level instance) can read; None where no such link exists."""
 
 
@@ -284,8 +284,8 @@ class Machine:
     sockets: Annotated[Count, Field(ge=1)] = 1.0
     threads_per_core: Annotated[Count, Field(ge=1)] = 1.0
     status: Status = "shipping"
-    year: Annotated[Count, Field(ge=2000, le=2040)] | None = None
-    tdp_watts: Annotated[float, Unit(Dimension.POWER), Field(alias="tdp", gt=0)] | None = None
+    year: Annotated[float | None, Unit(Dimension.COUNT), Field(ge=2000, le=2040)] = None
+    tdp_watts: Annotated[float | None, Unit(Dimension.POWER), Field(alias="tdp", gt=0)] = None
     notes: str = ""
     id: str = ""
     provenance: dict[str, Provenance] = field(default_factory=dict, compare=False, hash=False)
