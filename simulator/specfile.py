@@ -2,7 +2,7 @@
 
 A file states `format_version: 1`, optionally `base: <id>` (a deep merge: mappings merge, everything else is replaced) or
 `abstract: true` (a base that is no machine), and the fields of `simulator.machine.Machine` under their file keys. Any mapping
-may carry `provenance:` and `source:` for the values in it and below; a value may be written out as
+may carry `provenance:`, `source:` and `interval:` for the values in it and below; a value may be written out as
 `{value: 48 KiB, provenance: measured, source: "...", interval: 5 %, note: "..."}`.
 """
 
@@ -23,7 +23,7 @@ SPEC_FOLDER = Path(__file__).resolve().parent.parent / "hardware_specs"
 SUBFOLDERS = ("", "future", "calibrated", "base")
 MAX_BASES = 8
 _HEAD = ("format_version", "base", "abstract")
-_SECTION = ("provenance", "source")
+_SECTION = ("provenance", "source", "interval")
 _VALUE = ("value", "provenance", "source", "interval", "note")
 
 LATENCY_SIZE_EXPONENT = 0.15
@@ -109,13 +109,15 @@ def _is_value(data: Any) -> bool:
     return isinstance(data, dict) and "value" in data
 
 
-def _tree(data: Any, location: Location, document: Document, kind: Any, inherited: tuple[Any, Any]) -> Any:
+def _tree(data: Any, location: Location, document: Document, kind: Any, inherited: tuple[Any, ...]) -> Any:
     """Wraps a file's data into Leaf and Tree along the schema; unknown keys become leaves and are judged later."""
     if is_dataclass(kind) and not _is_pair(kind) and isinstance(data, dict) and not _is_value(data):
-        given = (data.get("provenance", inherited[0]), data.get("source", inherited[1]))
-        if "provenance" in data and "source" not in data:
-            given = (data["provenance"], inherited[1])
         _check_provenance(data, location, document)
+        given = (
+            data.get("provenance", inherited[0]),
+            data.get("source", inherited[1]),
+            _interval(data, location, document, None if "provenance" in data else inherited[2]),
+        )
         entries = schema(kind)  # type: ignore[arg-type]
         tree: Tree = {}
         for key, value in data.items():
@@ -127,9 +129,9 @@ def _tree(data: Any, location: Location, document: Document, kind: Any, inherite
     return _leaf(data, location, document, inherited)
 
 
-def _leaf(data: Any, location: Location, document: Document, inherited: tuple[Any, Any]) -> Leaf:
-    kind, source = inherited
-    interval, note = None, ""
+def _leaf(data: Any, location: Location, document: Document, inherited: tuple[Any, ...]) -> Leaf:
+    kind, source, interval = inherited
+    note = ""
     if _is_value(data):
         _check_provenance(data, location, document)
         for key in data:
@@ -137,16 +139,22 @@ def _leaf(data: Any, location: Location, document: Document, inherited: tuple[An
                 document.fault((*location, key), "unknown key of a value", suggestion=suggest(str(key), _VALUE), at_key=True)
         kind, source = data.get("provenance", kind), data.get("source", source)
         note = str(data.get("note") or "")
-        if "interval" in data:
-            try:
-                interval = units.parse(data["interval"], Dimension.FRACTION)
-            except UnitError as error:
-                document.fault((*location, "interval"), str(error))
+        interval = _interval(data, location, document, None if "provenance" in data else interval)
         data, location = data["value"], (*location, "value")
     provenance = None
     if kind in DEFAULT_INTERVALS and isinstance(source, str) and source.strip():
         provenance = Provenance(kind, source, DEFAULT_INTERVALS[kind] if interval is None else interval, note)
     return Leaf(data, document, location, provenance)
+
+
+def _interval(data: dict[Any, Any], location: Location, document: Document, inherited: float | None) -> float | None:
+    if "interval" not in data:
+        return inherited
+    try:
+        return units.parse(data["interval"], Dimension.FRACTION)
+    except UnitError as error:
+        document.fault((*location, "interval"), str(error))
+        return inherited
 
 
 def _check_provenance(data: dict[Any, Any], location: Location, document: Document) -> None:
@@ -311,7 +319,7 @@ def _inherited(document: Document, folder: Path, seen: tuple[str, ...]) -> tuple
     if not isinstance(abstract, bool):
         document.fault(("abstract",), "must be true or false", shown(abstract))
         abstract = False
-    tree: Tree = _tree(data, (), document, Machine, (None, None))
+    tree: Tree = _tree(data, (), document, Machine, (None, None, None))
     base = data.get("base")
     if base is None:
         return tree, abstract, [document]
