@@ -16,9 +16,10 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
-from simulator.machine import Curve, Isa, Machine, VectorUnit, interpolate_log
+from simulator import yamlfile
+from simulator.machine import CacheLevel, Curve, Isa, Machine, interpolate_log
 from simulator.units import Dimension, format_quantity
 
 Confidence = Literal["high", "medium", "low"]
@@ -569,7 +570,7 @@ def detect_spec(observation: HostObservation | None = None) -> str:
 
 def describe(observation: HostObservation, base: Machine) -> str:
     """The spec text of an observed host that inherits from `base`, the machine `match` named."""
-    isa = _isa(observation)
+    isa = _described_isa(observation, base)
     matched = match(observation)
     part = _part(observation)
     shape = _shape(observation)
@@ -590,16 +591,60 @@ def describe(observation: HostObservation, base: Machine) -> str:
             "sysfs cpu*/topology/core_cpus_list",
             _SMT_NOTE if observation.hypervisor and observation.threads_per_core == 1 else "",
         ),
-        "year": base.year if part and part.same else None,
         "tdp": None,
         "notes": f"Detected. {matched.reason[0].upper()}{matched.reason[1:]} (confidence {matched.confidence}).",
         "isa": _measured(list(isa), "cpuinfo flags"),
         "clock": _clock(observation, base, isa, shape.cores),
-        "core": _core(observation, base, isa, matched, part),
+    }
+    if matched.confidence != "high":
+        data |= {"year": None, **_borrowed(base, matched)}
+    own = {
+        "core": _core(base, isa, part),
         "caches": _cache_section(observation, base, shape),
         "memory": _memory(observation, base, shape),
     }
+    data = _merged(data, own)
     return _header(observation, base, matched, shape, isa) + "".join(_lines(data))
+
+
+def _described_isa(observation: HostObservation, base: Machine) -> tuple[Isa, ...]:
+    """The host's instruction sets without those that the base has no rates for."""
+    dropped: set[str] = set()
+    if base.core.matrix is None:
+        dropped |= {"amx_bf16", "amx_int8"}
+    if base.core.vector.width_bits < 512:
+        dropped |= {"avx512", "avx512_bf16", "avx512_vnni"}
+    return tuple(name for name in _isa(observation) if name not in dropped)
+
+
+def _borrowed(base: Machine, matched: Match) -> dict[str, object]:
+    """The base's microarchitecture restated as estimates: measured on the base, it is a guess for another design."""
+    from simulator.specdump import dump_machine
+
+    flat = yamlfile.load(base.id, dump_machine(base)).data
+    origin: dict[str, object] = {"provenance": "estimated", "source": f"{base.id}'s value: {matched.reason}"}
+    return {name: origin | _bare(flat[name]) for name in ("core", "caches", "tlb", "prefetcher", "memory")}
+
+
+def _bare(section: dict[str, Any]) -> dict[str, Any]:
+    """A section's values without provenance."""
+    bare: dict[str, Any] = {}
+    for key, item in section.items():
+        if isinstance(item, dict):
+            bare[key] = item["value"] if "value" in item else _bare(item)
+        elif key not in ("provenance", "source"):
+            bare[key] = item
+    return bare
+
+
+def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` laid on `under`: sections merge, values replace."""
+    merged = dict(under)
+    for key, item in over.items():
+        below = merged.get(key)
+        both = isinstance(below, dict) and isinstance(item, dict) and "value" not in item
+        merged[key] = _merged(below or {}, item) if both else item
+    return merged
 
 
 def _measured(value: object, source: str, note: str = "") -> _Leaf:
@@ -750,30 +795,26 @@ def _hertz(value: float) -> str:
 # Core
 
 
-def _core(
-    observation: HostObservation, base: Machine, isa: tuple[Isa, ...], matched: Match, part: _Part | None
-) -> dict[str, object]:
+def _core(base: Machine, isa: tuple[Isa, ...], part: _Part | None) -> dict[str, object]:
     """Overrides where this host's instruction sets or pipes differ from the base's; nothing where they agree."""
     section: dict[str, object] = {}
     if base.core.matrix is not None and not {"amx_bf16", "amx_int8"} & set(isa):
         section["matrix"] = None
     vector: dict[str, object] = {}
-    unit, why = base.core.vector, f"cpuinfo flags: not offered here, unlike {matched.base_id}"
+    unit, hidden = base.core.vector, f"cpuinfo flags: not offered here, unlike {base.id}"
     share = part.vector_share if part else 1.0
     narrow = "avx2" in isa and "avx512" not in isa and unit.width_bits > 256
     if narrow:
         # AVX2 designs with AVX-512 descendants run two 256-bit FMAs a cycle, whatever their 512-bit rate.
         share *= max(1.0, 2.0 / unit.fma_per_cycle)
-        vector["width"] = _estimated("256 bit", why)
-        vector["registers"] = _estimated(16, why)
+        vector["width"] = _estimated("256 bit", hidden)
+        vector["registers"] = _estimated(16, hidden)
         if share == 1.0:
             for key, rate in (("load", base.core.load_bytes_per_cycle), ("store", base.core.store_bytes_per_cycle)):
                 value = format_quantity(rate / 2, Dimension.BYTES_PER_CYCLE)
-                section[f"{key}_bandwidth"] = _estimated(value, f"half of {matched.base_id}: 256-bit {key}s")
+                section[f"{key}_bandwidth"] = _estimated(value, f"half of {base.id}: 256-bit {key}s")
     if share != 1.0:
-        reason = f"{share:g} x {matched.base_id}: " + (
-            "256-bit instructions" if narrow else part.design if part else ""
-        )
+        reason = f"{share:g} x {base.id}: " + ("256-bit instructions" if narrow or part is None else part.design)
         for key, rate in (
             ("fma", unit.fma_per_cycle),
             ("alu", unit.alu_per_cycle),
@@ -782,36 +823,30 @@ def _core(
             vector[f"{key}_per_cycle"] = _estimated(_plain(rate * share), reason)
         value = format_quantity(unit.exp_cycles_per_vector / share, Dimension.CYCLES)
         vector["exp_per_vector"] = _estimated(value, reason)
-    vector |= _dot_products(observation, unit, isa, matched.base_id, share, why)
+    vector |= _dot_products(base, isa, share, hidden)
     if vector:
         section["vector"] = vector
     return section
 
 
-def _dot_products(
-    observation: HostObservation, unit: VectorUnit, isa: tuple[Isa, ...], base_id: str, share: float, why: str
-) -> dict[str, object]:
+def _dot_products(base: Machine, isa: tuple[Isa, ...], share: float, hidden: str) -> dict[str, object]:
     """dot_* rates: zero where the instruction is hidden, one per FMA pipe where only this host has it."""
-    features = set(isa)
-    if observation.architecture == "aarch64":
-        offered = {"dot_bf16": "bf16" in features, "dot_int8": bool({"i8mm"} & features), "dot_int16": True}
-    else:
-        vnni = "avx512_vnni" in features or "avx_vnni" in features
-        offered = {"dot_bf16": "avx512_bf16" in features, "dot_int8": vnni, "dot_int16": vnni}
+    features, unit = set(isa), base.core.vector
+    integer = bool({"avx512_vnni", "avx_vnni", "i8mm"} & features)
+    offered = {
+        "dot_bf16": (bool({"avx512_bf16", "bf16"} & features), unit.dot_bf16_per_cycle),
+        "dot_int16": (integer or ("neon" in features and unit.dot_int16_per_cycle > 0), unit.dot_int16_per_cycle),
+        "dot_int8": (integer, unit.dot_int8_per_cycle),
+    }
     section: dict[str, object] = {}
-    for name, there in offered.items():
-        rate = getattr(unit, f"{name}_per_cycle")
+    for name, (there, rate) in offered.items():
         key = f"{name}_per_cycle"
         if not there and rate:
-            if name == "dot_int8" and "asimddp" in observation.flags:
-                # SDOT does half of SMMLA's multiply-adds per instruction.
-                section[key] = _estimated(_plain(rate * share / 2), "cpuinfo flags: SDOT without SMMLA, half its work")
-            else:
-                section[key] = _estimated(0, why)
-        elif there and not rate and observation.architecture == "x86_64":
-            section[key] = _estimated(_plain(unit.fma_per_cycle * share), f"one per FMA pipe: {base_id} lacks it")
+            section[key] = _estimated(0, hidden)
+        elif there and not rate and not (name == "dot_int16" and "neon" in features):
+            section[key] = _estimated(_plain(unit.fma_per_cycle * share), f"one per FMA pipe: {base.id} lacks it")
         elif there and rate and share != 1.0:
-            section[key] = _estimated(_plain(rate * share), f"{share:g} x {base_id}")
+            section[key] = _estimated(_plain(rate * share), f"{share:g} x {base.id}")
     return section
 
 
@@ -826,13 +861,15 @@ def _cache_section(observation: HostObservation, base: Machine, shape: _Shape) -
     """Geometry of each level as read on the first usable core; what is not listed stays the base's, with the reason."""
     section: dict[str, object] = {}
     first = shape.members[0][0]
+    found = {cache.level: cache for cache in _data_caches(observation) if first in cache.shared_cpus}
+    line = (found[1].line_bytes if 1 in found else None) or int(base.caches.L1.line_bytes)
     for level in (1, 2, 3, 4):
         inherited = getattr(base.caches, f"L{level}")
-        instance = next((c for c in _data_caches(observation) if c.level == level and first in c.shared_cpus), None)
+        instance = found.get(level)
         if inherited is None:
             continue
         if instance is not None and instance.size_bytes:
-            section[f"L{level}"] = _cache(observation, instance, shape)
+            section[f"L{level}"] = _cache(observation, instance, inherited, shape, line)
         elif observation.caches and not observation.hypervisor and level > 2:
             section[f"L{level}"] = None
         else:
@@ -846,6 +883,10 @@ def _cache_section(observation: HostObservation, base: Machine, shape: _Shape) -
                 kept["cores_per_instance"] = _estimated(
                     shape.cores, f"kept from {base.id}, but only these cores exist here"
                 )
+            if inherited.line_bytes != line:
+                kept["line"] = _estimated(
+                    format_quantity(line, Dimension.SIZE), "the L1's: the model has one line size"
+                )
             section[f"L{level}"] = kept
     return section
 
@@ -854,11 +895,14 @@ def _data_caches(observation: HostObservation) -> tuple[CacheInstance, ...]:
     return tuple(cache for cache in observation.caches if cache.kind in ("Data", "Unified"))
 
 
-def _cache(observation: HostObservation, instance: CacheInstance, shape: _Shape) -> dict[str, object]:
+def _cache(
+    observation: HostObservation, instance: CacheInstance, inherited: CacheLevel, shape: _Shape, line_bytes: int
+) -> dict[str, object]:
+    """One level as read; `line_bytes` is the L1's, which the model uses at every level."""
     shared = set(instance.shared_cpus)
     listed = sum(1 for core in shape.members if shared & set(core))
     sharers = min(listed, shape.cores)
-    size = format_quantity(instance.size_bytes or 0, Dimension.SIZE)
+    bytes_ = instance.size_bytes or 0
     size_note = sharer_note = ""
     if instance.level >= 3 and observation.hypervisor:
         size_note = "nominal: other tenants of the socket use the same cache unseen, so less is effective"
@@ -866,16 +910,23 @@ def _cache(observation: HostObservation, instance: CacheInstance, shape: _Shape)
     if sharers < listed:
         sharer_note = f"{_counted(listed)} on it, but this process has {_counted(shape.cores)}"
     section: dict[str, object] = {
-        "size": _measured(size, f"{instance.source}/size", size_note),
+        "size": _measured(format_quantity(bytes_, Dimension.SIZE), f"{instance.source}/size", size_note),
         "cores_per_instance": _measured(sharers, f"{instance.source}/shared_cpu_list", sharer_note),
     }
-    if instance.ways:
-        section["ways"] = _measured(instance.ways, f"{instance.source}/ways_of_associativity")
-    if instance.line_bytes:
-        line = format_quantity(instance.line_bytes, Dimension.SIZE)
+    line = format_quantity(line_bytes, Dimension.SIZE)
+    if instance.line_bytes == line_bytes:
         section["line"] = _measured(line, f"{instance.source}/coherency_line_size")
-    whole = instance.ways and instance.sets and instance.line_bytes
-    if whole and instance.ways * instance.sets * instance.line_bytes == instance.size_bytes:  # type: ignore[operator]
+    else:
+        read = f"{instance.line_bytes} B in sysfs" if instance.line_bytes else "not in sysfs"
+        section["line"] = _estimated(line, f"the L1's: the model has one line size, this level's is {read}")
+    if instance.ways and bytes_ % (instance.ways * line_bytes) == 0:
+        section["ways"] = _measured(instance.ways, f"{instance.source}/ways_of_associativity")
+    else:
+        fitting = (inherited.ways, 16, 12, 8, 4, 2, 1)
+        ways = next(ways for ways in fitting if bytes_ % (ways * line_bytes) == 0 or ways == 1)
+        reason = "sysfs gives ways that do not divide the size" if instance.ways else "sysfs gives no ways"
+        section["ways"] = _estimated(_plain(ways), f"{reason}: a number that divides it")
+    if instance.sets and instance.ways and instance.ways * instance.sets * line_bytes == bytes_:
         section["sets"] = _measured(instance.sets, f"{instance.source}/number_of_sets")
     else:
         section["sets"] = None
@@ -893,8 +944,8 @@ def _memory(observation: HostObservation, base: Machine, shape: _Shape) -> dict[
         source += "; other tenants share the socket's memory, so few cores get what their own links and misses can pull"
     section: dict[str, object] = {"provenance": "estimated", "source": source}
     share = 1.0
-    if _DESKTOP.search(observation.model_name) and memory.channels > 2:
-        share = 2.0 / memory.channels
+    if _DESKTOP.search(observation.model_name) and memory.channels * memory.channel_bytes > 16:
+        share = 16.0 / (memory.channels * memory.channel_bytes)  # two channels of 8 bytes
         section["source"] = (
             f"estimated as two channels of {base.id}'s memory: the model name is a desktop or mobile part's"
         )
@@ -959,7 +1010,11 @@ def _header(observation: HostObservation, base: Machine, matched: Match, shape: 
         fate = "kept from the base" if observation.hypervisor else "taken as absent"
         unread.append(f"L3: not listed in sysfs; {fate}")
     unread.append("memory channels, transfer rate, bandwidth and latency: need privileges or a measurement")
-    unread.append("pipes, latencies, cache bandwidths, misses in flight, TLB, prefetchers: the base's, not this host's")
+    restated = "" if matched.confidence == "high" else ", restated here as estimates"
+    unread.append(f"pipes, latencies, cache bandwidths, misses in flight, TLB, prefetchers: the base's{restated}")
+    unsaid = [name for name in _isa(observation) if name not in isa]
+    if unsaid:
+        unread.append(f"rates of {', '.join(unsaid)}: {base.id} has none, so they are left out")
     missing = [name for name in base.isa if name not in isa]
     if missing:
         unread.append(f"hidden or absent against {base.id}: {', '.join(missing)}")
