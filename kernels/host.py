@@ -930,6 +930,14 @@ def _cache(
         section["sets"] = _measured(instance.sets, f"{instance.source}/number_of_sets")
     else:
         section["sets"] = None
+    hidden = inherited.cores_per_instance - listed
+    if instance.level >= 3 and observation.hypervisor and hidden > 0:
+        fair = listed / inherited.cores_per_instance
+        section["available_fraction"] = _estimated(
+            round(fair**0.5, 2),
+            f"{hidden:g} more cores of the part share this cache unseen: between all of it (idle neighbours) and "
+            f"{fair:.0%} (equally busy ones), the geometric mean",
+        )
     return section
 
 

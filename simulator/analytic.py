@@ -25,7 +25,18 @@ from simulator.locality import miss_shares
 from simulator.phases import Phase, Stream
 from simulator.resources import Resources
 
-RESOURCES = ("imbalance", "compute", "L1", "L2", "L3", "L4", "memory concurrency", "memory bandwidth", "TLB", "synchronisation")
+RESOURCES = (
+    "imbalance",
+    "compute",
+    "L1",
+    "L2",
+    "L3",
+    "L4",
+    "memory concurrency",
+    "memory bandwidth",
+    "TLB",
+    "synchronisation",
+)
 """Time-stack entries, from the innermost outwards, in the order in which they are made ideal."""
 
 NOTHING: frozenset[str] = frozenset()
@@ -74,7 +85,9 @@ def _pnorm(a: Any, b: Any, exponent: Any) -> Any:
 def _row_lines_in_flight(stream: Stream, r: Resources) -> tuple[Any, Any]:
     """(lines in flight, share of prefetched rows) of a stream of random rows."""
     lines = np.maximum(np.ceil(stream.row_bytes / r.line_bytes), 1.0)
-    demand = np.minimum(r.demand_lines + r.row_lines * (1.0 - 1.0 / lines), r.window_uops / (1.0 + stream.uops_per_line))
+    demand = np.minimum(
+        r.demand_lines + r.row_lines * (1.0 - 1.0 / lines), r.window_uops / (1.0 + stream.uops_per_line)
+    )
     demand = np.maximum(demand, 1.0)
     ahead = stream.prefetch_bytes / r.line_bytes
     prefetched = np.maximum(demand, np.minimum(ahead, r.software_lines))

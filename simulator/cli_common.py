@@ -18,7 +18,7 @@ class Failure(click.ClickException):
 
     def __init__(self, message: str, code: int = 1) -> None:
         super().__init__(message)
-        self.exit_code = code
+        self.exit_code = code  # type: ignore[misc]
 
     def show(self, file: Any = None) -> None:
         """Prints the message as it is: it already names file, line and rule."""
@@ -37,7 +37,9 @@ def console() -> Any:
     if sys.stdout.isatty():
         return Console(highlight=False, markup=False)
     width = os.environ.get("COLUMNS", "")
-    return Console(width=int(width) if width.isdigit() and 40 <= int(width) <= 500 else 80, highlight=False, markup=False)
+    return Console(
+        width=int(width) if width.isdigit() and 40 <= int(width) <= 500 else 80, highlight=False, markup=False
+    )
 
 
 def write_json(path: Path | None, payload: Any) -> None:

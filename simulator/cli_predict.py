@@ -19,7 +19,7 @@ DEFAULT_WORKLOAD = "lookupffn-t128-s8-bh4"
 MAX_VALUES = 64
 
 
-class NumberList(click.ParamType):
+class NumberList(click.ParamType):  # type: ignore[type-arg]
     """'1,64,4096' -> (1.0, 64.0, 4096.0); `words` are let through."""
 
     name = "N[,N...]"
@@ -158,7 +158,9 @@ def _emit(records: list[dict[str, Any]], layout: str, json_file: Path | None, ta
 
 @click.command()
 @click.option("--machine", "-m", default="host", show_default=True, metavar="ID|FILE", help="CPU spec, or 'host'.")
-@click.option("--dtype", multiple=True, help="Precision (fp32, bf16, int8; GEMM also int8-weight-only, int4-weight-only).")
+@click.option(
+    "--dtype", multiple=True, help="Precision (fp32, bf16, int8; GEMM also int8-weight-only, int4-weight-only)."
+)
 @click.option("--engine", type=click.Choice(["analytic"]), default="analytic", show_default=True)
 @_options
 def predict(machine: str, dtype: tuple[str, ...], engine: str, workload: str, batch: tuple[float, ...],
@@ -207,7 +209,11 @@ def _dtype(workload: Workload, name: str) -> Any:
     known = GEMM_DTYPES if isinstance(workload.operator, GemmFfn) else EQUAL_DTYPES
     if name not in known:
         near = suggest(name, known)
-        fail(f"--dtype {name}: {workload.name} runs in {', '.join(known)}" + (f" (did you mean {near}?)" if near else ""), code=2)
+        fail(
+            f"--dtype {name}: {workload.name} runs in {', '.join(known)}"
+            + (f" (did you mean {near}?)" if near else ""),
+            code=2,
+        )
     return name
 
 
@@ -219,7 +225,9 @@ def _footnotes(predictions: list[Any], cpu: Machine) -> list[str]:
         notes.append("~ emulated: the machine has no instruction for this dtype")
     doubtful = uncertain_values(cpu)
     if doubtful:
-        notes.append(f"{len(doubtful)} of {len(cpu.provenance)} spec values are estimated (lookupsim spec show {cpu.id})")
+        notes.append(
+            f"{len(doubtful)} of {len(cpu.provenance)} spec values are estimated (lookupsim spec show {cpu.id})"
+        )
     if cpu.notes:
         notes.append(cpu.notes.strip())
     return notes
@@ -236,7 +244,7 @@ def compare(ctx: click.Context, machines: str, summary: bool, workload: str, bat
             layout: str, json_file: Path | None) -> None:  # fmt: skip
     """GEMM against look-up FFN: who wins, by how much and why, at equal dtype and best against best."""
     from simulator import tables
-    from simulator.comparison import at
+    from simulator.comparison import GEMM_LIBRARY, at
     from simulator.comparison import compare as run
     from simulator.explain import time_stack
     from simulator.records import match_record
@@ -244,7 +252,9 @@ def compare(ctx: click.Context, machines: str, summary: bool, workload: str, bat
 
     if summary:
         given = ctx.get_parameter_source
-        batch = batch if given("batch") is click.core.ParameterSource.COMMANDLINE else (1.0, 64.0, 512.0, 4096.0, 32768.0)
+        batch = (
+            batch if given("batch") is click.core.ParameterSource.COMMANDLINE else (1.0, 64.0, 512.0, 4096.0, 32768.0)
+        )
         threads = threads if given("threads") is click.core.ParameterSource.COMMANDLINE else (1.0, "all")
     gemm, lookup = _pair(workload, residency)
     records: list[dict[str, Any]] = []
@@ -259,8 +269,8 @@ def compare(ctx: click.Context, machines: str, summary: bool, workload: str, bat
                 comparison = run(cpu, a, b)
                 pairs = []
                 for match in comparison.matches:
-                    g = time_stack(cpu, with_dtype(a, match.gemm.dtype), match.gemm)  # type: ignore[arg-type]
-                    k = time_stack(cpu, with_dtype(b, match.lookup.dtype.split("/")[1]), match.lookup)  # type: ignore[arg-type]
+                    g = time_stack(cpu, with_dtype(a, match.gemm.dtype), match.gemm)
+                    k = time_stack(cpu, with_dtype(b, match.lookup.dtype.split("/")[1]), match.lookup)
                     pairs.append((g, k))
                     records.append(match_record(comparison, match, g.binding, k.binding))
                 rows.append((comparison, *pairs[-1]))
@@ -272,10 +282,14 @@ def compare(ctx: click.Context, machines: str, summary: bool, workload: str, bat
         if not summary:
             shown += _footnotes(predictions, cpu)
     head = (
-        f"{gemm.name} as GEMM against {lookup.name}: us a token and layer, {gemm.layers:g} layers, "
-        f"{gemm.residency} residency.\nSpeed-up = GEMM time / look-up time with its 90 % interval; "
-        "'tie' and '=': the interval contains 1.\nbest v best takes each form's fastest dtype (w8, w4: weight-only GEMM); "
-        "fp32, bf16, int8 are\nspeed-ups at equal dtype. ~ marks an emulated dtype. bound by: GEMM/look-up."
+        f"{gemm.name} as GEMM against {lookup.name}:\n"
+        f"microseconds a token and layer, {gemm.layers:g} layers, {gemm.residency} residency.\n\n"
+        "GEMM, look-up, ratio (GEMM time / look-up time, with its 90 % interval), winner\n"
+        "and bound by are best against best: each form in its fastest dtype (f32, b16,\n"
+        "i8; w8, w4: weight-only GEMM). fp32, bf16, int8: the ratio at equal dtype.\n"
+        "'tie' and '=': the interval holds 1. ~: emulated dtype. bound by: GEMM/look-up (core: pipes,\n"
+        "lat: misses in flight, bw: memory bandwidth, sync: barriers and calls).\n"
+        f"GEMM is a {GEMM_LIBRARY}.\n"
     )
     _emit(records, layout, json_file, lambda: [head, *shown])
 
@@ -310,8 +324,8 @@ def explain(machine: str, dtype: str, workload: str, batch: tuple[float, ...], t
             b = at(lookup, batch=tokens, threads=_threads(count, cpu))
             comparison = run(cpu, a, b)
             match = next(m for m in comparison.matches if m.label == dtype)
-            a = with_dtype(a, match.gemm.dtype)  # type: ignore[arg-type]
-            b = with_dtype(b, match.lookup.dtype.split("/")[1])  # type: ignore[arg-type]
+            a = with_dtype(a, match.gemm.dtype)
+            b = with_dtype(b, match.lookup.dtype.split("/")[1])
             g, k = time_stack(cpu, a, match.gemm), time_stack(cpu, b, match.lookup)
             knobs = levers(cpu, a, b)
             record = match_record(comparison, match, g.binding, k.binding)
@@ -321,7 +335,9 @@ def explain(machine: str, dtype: str, workload: str, batch: tuple[float, ...], t
             records.append(record)
             shown += [
                 _sentence(cpu, match, g, k, knobs),
-                tables.stacks([(f"GEMM {match.gemm.dtype}", match.gemm, g), (f"look-up {match.lookup.dtype}", match.lookup, k)]),
+                tables.stacks(
+                    [(f"GEMM {match.gemm.dtype}", match.gemm, g), (f"look-up {match.lookup.dtype}", match.lookup, k)]
+                ),
                 tables.phases(match.gemm),
                 tables.phases(match.lookup),
                 tables.traffic([match.gemm, match.lookup]),

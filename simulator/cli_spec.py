@@ -47,7 +47,9 @@ def check(files: tuple[str, ...], json_file: Path | None) -> None:
         click.echo(f"{name}: {state}" + (f", {len(reading.warnings)} warnings" if reading.warnings else ""))
         broken |= not base_only and reading.machine is None
         faults = [] if base_only else [asdict(f) for f in reading.faults]
-        records.append({"file": name, "ok": not faults, "faults": faults, "warnings": [asdict(w) for w in reading.warnings]})
+        records.append(
+            {"file": name, "ok": not faults, "faults": faults, "warnings": [asdict(w) for w in reading.warnings]}
+        )
     if json_file is not None:
         write_json(json_file, {"files": records})
     if broken:
@@ -75,7 +77,9 @@ def show(machine: str, as_yaml: bool, json_file: Path | None) -> None:
         given = row.provenance
         interval = f" +-{given.interval:.0%}" if given and given.kind in ("estimated", "announced") else ""
         note = f" ({given.note})" if given and given.note else ""
-        table.add_row(row.path, row.text, f"{given.kind}{interval}" if given else "", f"{given.source}{note}" if given else "")
+        table.add_row(
+            row.path, row.text, f"{given.kind}{interval}" if given else "", f"{given.source}{note}" if given else ""
+        )
     console().print(table)
 
 
@@ -92,7 +96,15 @@ def list_(json_file: Path | None) -> None:
         last = cpu.caches.L3
         mib = 2.0**20
         l3 = 0.0 if last is None else last.size_bytes * cpu.cores_per_socket / last.cores_per_instance / mib
-        isa = "amx" if cpu.core.matrix else cpu.isa[-1] if "neon" in cpu.isa else "avx512" if "avx512" in cpu.isa else cpu.isa[0]
+        isa = (
+            "amx"
+            if cpu.core.matrix
+            else cpu.isa[-1]
+            if "neon" in cpu.isa
+            else "avx512"
+            if "avx512" in cpu.isa
+            else cpu.isa[0]
+        )
         peak = cpu.memory.bandwidth_bytes_per_second / 1e9
         record = {
             "id": name,
@@ -131,7 +143,10 @@ def diff(a: str, b: str, json_file: Path | None) -> None:
     left, right = load_machine(a), load_machine(b)
     rows = differences(left, right)
     if json_file is not None:
-        write_json(json_file, {"a": left.id, "b": right.id, "differences": [dict(zip(("path", "a", "b"), r, strict=True)) for r in rows]})
+        write_json(
+            json_file,
+            {"a": left.id, "b": right.id, "differences": [dict(zip(("path", "a", "b"), r, strict=True)) for r in rows]},
+        )
     if not rows:
         click.echo(f"{a} and {b} are the same machine")
         return

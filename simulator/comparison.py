@@ -18,7 +18,7 @@ from simulator.workload import Workload, with_dtype
 
 EQUAL_DTYPES = ("fp32", "bf16", "int8")
 GEMM_DTYPES = (*EQUAL_DTYPES, "int8-weight-only", "int4-weight-only")
-GEMM_LIBRARY = "blocked library GEMM (oneDNN-like efficiency)"
+GEMM_LIBRARY = "blocked library GEMM with oneDNN-like efficiency"
 """What the GEMM side stands for; named wherever a winner is."""
 
 

@@ -61,7 +61,9 @@ def intervals(machine: Machine, runs: list[tuple[Workload, Prediction]], samples
     return [_interval(draw) for draw in sample_seconds(machine, runs, samples)]
 
 
-def ratio_interval(machine: Machine, a: tuple[Workload, Prediction], b: tuple[Workload, Prediction], samples: int = 200) -> Interval:
+def ratio_interval(
+    machine: Machine, a: tuple[Workload, Prediction], b: tuple[Workload, Prediction], samples: int = 200
+) -> Interval:
     """90 % interval of seconds(a) / seconds(b); both see the same draws, so what they share cancels."""
     first, second = sample_seconds(machine, [a, b], samples)
     return _interval(first / second)

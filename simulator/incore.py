@@ -89,18 +89,15 @@ def core_cycles(work: Work, r: Resources) -> CoreCycles:
     alu = (work.alu + multiply.alu) / (r.lanes * r.alu_per_cycle)
     convert = work.convert / (r.lanes * r.convert_per_cycle)
     memory_uops = (work.load_bytes + work.store_bytes) / (4.0 * r.lanes)
-    uops = (
-        multiply.instructions
-        + (work.alu + multiply.alu + work.convert) / r.lanes
-        + memory_uops
-        + work.scalar_uops
-    )
+    uops = multiply.instructions + (work.alu + multiply.alu + work.convert) / r.lanes + memory_uops + work.scalar_uops
     arithmetic = np.maximum(np.maximum(multiply.cycles, alu), np.maximum(convert, uops / r.issue_width))
     arithmetic = arithmetic + work.exp / r.lanes * r.exp_cycles_per_vector
     tiles = work.macs_tile
     if not (isinstance(tiles, float) and tiles == 0.0):
         # tile_bytes_per_cycle counts operand bytes: MACs per cycle = that / bytes per element
-        arithmetic = arithmetic + np.where(tiles > 0.0, _per(tiles * work.tile_element_bytes, r.tile_bytes_per_cycle), 0.0)
+        arithmetic = arithmetic + np.where(
+            tiles > 0.0, _per(tiles * work.tile_element_bytes, r.tile_bytes_per_cycle), 0.0
+        )
     l1 = np.maximum(work.load_bytes / r.load_bytes_per_cycle, work.store_bytes / r.store_bytes_per_cycle)
     arithmetic = np.maximum(arithmetic / work.efficiency, work.latency_cycles)
     beyond = np.maximum(l1 / work.efficiency - arithmetic, 0.0)

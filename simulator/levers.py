@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -70,7 +70,7 @@ def _scale(node: Any, path: list[str], factor: Any) -> Any:
         return node
     if rest:
         return replace(node, **{name: _scale(value, rest, factor)})
-    if isinstance(value, (Duration, Rate)) or is_dataclass(value):
+    if isinstance(value, (Duration, Rate)):
         parts = {f.name: getattr(value, f.name) * factor for f in fields(value)}
         return replace(node, **{name: replace(value, **parts)})
     return replace(node, **{name: value * factor})

@@ -53,8 +53,9 @@ def random_miss_share(x: Any, curve: Curve = ()) -> Any:
 
 def level_miss_share(access: Access, level: LevelResources) -> Any:
     """Miss share of `access` in one level."""
+    distance: Any
     if level.shared is True:
-        distance: Any = access.shared_distance_bytes
+        distance = access.shared_distance_bytes
     elif level.shared is False:
         distance = access.core_distance_bytes
     else:

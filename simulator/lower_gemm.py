@@ -52,7 +52,13 @@ class _Grid:
     def __init__(self, op: GemmFfn, schedule: GemmSchedule, r: Resources, context: Context,
                  groups: Any, columns_split: Any, tokens: Any, block: Any, passes: Any) -> None:  # fmt: skip
         self.op, self.schedule, self.r, self.context = op, schedule, r, context
-        self.groups, self.columns_split, self.tokens, self.block, self.passes = groups, columns_split, tokens, block, passes
+        self.groups, self.columns_split, self.tokens, self.block, self.passes = (
+            groups,
+            columns_split,
+            tokens,
+            block,
+            passes,
+        )
         self.weight_bytes = WEIGHT_BYTES[op.dtype]
         self.layer_weights = op.matrices * op.hidden * op.intermediate * self.weight_bytes
         self.sharers = sharing(r)
@@ -82,7 +88,9 @@ class _Grid:
         weights_per_pass = depth * outputs * self.groups * self.passes
         if op.dtype.endswith("weight-only"):
             scale = macs / 32.0  # one fp32 multiply-add per group of 32 weights
-            alu = weights_per_pass * (0.5 if op.dtype.startswith("int4") else 0.0)  # and + shift per byte of two weights
+            alu = weights_per_pass * (
+                0.5 if op.dtype.startswith("int4") else 0.0
+            )  # and + shift per byte of two weights
         if op.dtype == "fp32":
             tile_macs = np.where(tiles > 0.0, np.inf, 0.0)
         return Work(
@@ -126,7 +134,9 @@ class _Grid:
         activations = self.block * (op.hidden + op.intermediate) * self.element
         matrix = depth * outputs * self.weight_bytes
         core_distance = activations + matrix / self.columns_split
-        shared_distance = activations * np.maximum(1.0, self.sharers / self.columns_split) + matrix * self.columns_shared
+        shared_distance = (
+            activations * np.maximum(1.0, self.sharers / self.columns_split) + matrix * self.columns_shared
+        )
         if input_far:
             core_distance = np.where(self.columns_split > 1.0, FAR, core_distance)
         column_units = np.maximum(outputs / r.lanes, 1.0)
@@ -135,7 +145,9 @@ class _Grid:
             work=self._work(depth, outputs),
             streams=(
                 self._weights(depth, outputs),
-                sequential("activations", batch * depth * self.element * self.columns_split, core_distance, shared_distance),
+                sequential(
+                    "activations", batch * depth * self.element * self.columns_split, core_distance, shared_distance
+                ),
                 sequential("outputs", batch * outputs * self.element, activations, shared_distance, writes=1.0),
             ),
             imbalance=imbalance(batch, self.groups) * imbalance(column_units, self.columns_split),

@@ -134,7 +134,9 @@ def _bh4(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context
     return blocks, butterfly
 
 
-def _dense_projection(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context, by_tokens: Any) -> tuple[Phase, ...]:
+def _dense_projection(
+    op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context, by_tokens: Any
+) -> tuple[Phase, ...]:
     """One hidden x (tables * bits) GEMM."""
     batch, outputs = context.batch, projection_outputs(op)
     operand = ELEMENT_BYTES[op.projection_dtype]
@@ -185,7 +187,9 @@ def _code_score(op: LookupFfn, r: Resources, context: Context) -> Phase:
     )
 
 
-def _gather_work(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context, stripe: Any) -> tuple[Work, Any]:
+def _gather_work(
+    op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context, stripe: Any
+) -> tuple[Work, Any]:
     """(instruction work, vector operations per table line) of the weighted gather."""
     rows = context.batch * op.tables
     elements = rows * op.output
@@ -210,7 +214,9 @@ def _gather_work(op: LookupFfn, schedule: LookupSchedule, r: Resources, context:
     spilled = np.where(registers > r.registers - 4.0, 1.0, 0.0)
     round_trips = np.where(spilled > 0.0, op.tables, groups)
     accumulator_bytes = context.batch * op.output * 4.0 * round_trips
-    chain = context.batch * groups * stripes * (ROW_GROUP_CYCLES + ACCUMULATOR_CYCLES * np.minimum(registers, r.registers))
+    chain = (
+        context.batch * groups * stripes * (ROW_GROUP_CYCLES + ACCUMULATOR_CYCLES * np.minimum(registers, r.registers))
+    )
     lines = elements * element / r.line_bytes
     return (
         Work(
@@ -231,7 +237,7 @@ def _gather_work(op: LookupFfn, schedule: LookupSchedule, r: Resources, context:
 def _gather(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context) -> Phase:
     batch, threads, sharers = context.batch, r.threads, sharing(r)
     by_columns, by_tables = schedule.split == SPLIT_COLUMNS, schedule.split == SPLIT_TABLES
-    by_tokens = ~(by_columns | by_tables) if isinstance(by_columns, np.ndarray) else not (by_columns or by_tables)
+    by_tokens = schedule.split == SPLIT_TOKENS
     element = ELEMENT_BYTES[op.table_dtype]
     columns = np.where(by_columns, np.maximum(op.output / threads, r.line_bytes / element), op.output)
     column_parts = op.output / columns
@@ -275,7 +281,9 @@ def _gather(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Cont
     near_core = group * touched_tile * piece + accumulators + tile * op.tables * 8.0
     near_shared = near_core * np.minimum(sharers, workers)
     sweep_core = tables * touched_thread * row + tokens * columns * 4.0
-    sweep_shared = np.where(by_tokens, tables * touched_instance * row, tables * touched_thread * row * np.minimum(sharers, workers))
+    sweep_shared = np.where(
+        by_tokens, tables * touched_instance * row, tables * touched_thread * row * np.minimum(sharers, workers)
+    )
     work, uops_per_line = _gather_work(op, schedule, r, context, stripe)
     rows_stream = Stream(
         "table_rows",
@@ -302,7 +310,11 @@ def _gather(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Cont
         streams=(
             rows_stream,
             sequential(
-                "accumulators", output_bytes * groups, output_distance, output_distance * np.minimum(sharers, workers), writes=1.0
+                "accumulators",
+                output_bytes * groups,
+                output_distance,
+                output_distance * np.minimum(sharers, workers),
+                writes=1.0,
             ),
             sequential(
                 "codes",
@@ -312,7 +324,9 @@ def _gather(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Cont
             ),
         ),
         imbalance=np.where(
-            by_tokens, imbalance(batch, threads), threads / workers * np.where(by_tables, imbalance(op.tables, workers), 1.0)
+            by_tokens,
+            imbalance(batch, threads),
+            threads / workers * np.where(by_tables, imbalance(op.tables, workers), 1.0),
         ),
         barriers=np.where(schedule.token_tile >= UNBOUNDED, np.where(by_tokens, op.tables, 1.0), 1.0),
     )

@@ -25,7 +25,9 @@ FORMAT_VERSION = 1
 
 Dtype = Literal["fp32", "bf16", "int16", "int8"]
 Status = Literal["shipping", "announced", "hypothetical", "detected", "calibrated"]
-Isa = Literal["avx2", "avx512", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8", "neon", "sve", "bf16", "i8mm"]
+Isa = Literal[
+    "avx2", "avx512", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8", "neon", "sve", "bf16", "i8mm"
+]
 InstructionClass = Literal["scalar", "avx2", "avx512", "amx", "neon"]
 Curve = tuple[tuple[float, float], ...]
 
@@ -140,7 +142,10 @@ class Core:
 
 @dataclass(frozen=True)
 class CacheLevel:
-    """One cache level. `available_fraction` is below 1 where others use it too (a virtual machine's neighbours). `bandwidth` is what one core reads from it; `shared_bandwidth` what its sharers read together.
+    """One cache level.
+
+    `available_fraction` is below 1 where others use it too (a virtual machine's neighbours). `bandwidth` is what
+    one core reads from it; `shared_bandwidth` what its sharers read together.
 
     `cyclic_miss_curve` and `random_miss_curve`: (working set / capacity, share of accesses that miss). Empty means
     the closed form: a step at 1 for cyclic reuse under LRU, 1 - 1/x for uniformly random reuse.

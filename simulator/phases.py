@@ -6,36 +6,40 @@ Quantities are totals over all threads for one call of one layer. Any number may
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+Number = Any
+"""A float, or an array that broadcasts (points x schedules)."""
 
 Pattern = Literal["sequential", "rows", "chain"]
 
 
 @dataclass(frozen=True)
 class Work:
-    """Instruction-level work of a phase, in element operations and bytes (not instructions: the vector width is the machine's).
+    """Instruction-level work of a phase, in element operations and bytes: the vector width is the machine's.
 
     `macs_*`: multiply-adds by instruction kind (`tile` = matrix unit). `alu`: fp32/int32 element operations that are
     not multiply-adds. `convert`: element conversions or shuffles. `exp`: exponentials. `loads`, `stores`: bytes moved
-    between registers and L1. `scalar_uops`: address and loop overhead. `chain_cycles`: overhead that
-    nothing hides. `latency_cycles`: length of the dependency chains, a floor under everything else. `efficiency`: share of the port bound that tuned code reaches.
+    between registers and L1. `scalar_uops`: address and loop overhead. `chain_cycles`: overhead that nothing
+    hides. `latency_cycles`: length of the dependency chains, a floor under everything else. `efficiency`: share of the
+    port bound that tuned code reaches.
     """
 
-    macs_fp32: float = 0.0
-    macs_bf16: float = 0.0
-    macs_int16: float = 0.0
-    macs_int8: float = 0.0
-    macs_tile: float = 0.0
-    tile_element_bytes: float = 2.0
-    alu: float = 0.0
-    convert: float = 0.0
-    exp: float = 0.0
-    load_bytes: float = 0.0
-    store_bytes: float = 0.0
-    scalar_uops: float = 0.0
-    chain_cycles: float = 0.0
-    latency_cycles: float = 0.0
-    efficiency: float = 1.0
+    macs_fp32: Number = 0.0
+    macs_bf16: Number = 0.0
+    macs_int16: Number = 0.0
+    macs_int8: Number = 0.0
+    macs_tile: Number = 0.0
+    tile_element_bytes: Number = 2.0
+    alu: Number = 0.0
+    convert: Number = 0.0
+    exp: Number = 0.0
+    load_bytes: Number = 0.0
+    store_bytes: Number = 0.0
+    scalar_uops: Number = 0.0
+    chain_cycles: Number = 0.0
+    latency_cycles: Number = 0.0
+    efficiency: Number = 1.0
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,10 @@ class Access:
     does not fit), 0 for random reuse (the fitting share hits), or a blend.
     """
 
-    bytes: float
-    core_distance_bytes: float
-    shared_distance_bytes: float
-    cyclic: float = 1.0
+    bytes: Number
+    core_distance_bytes: Number
+    shared_distance_bytes: Number
+    cyclic: Number = 1.0
 
 
 @dataclass(frozen=True)
@@ -66,12 +70,12 @@ class Stream:
     name: str
     pattern: Pattern
     accesses: tuple[Access, ...]
-    row_bytes: float = 64.0
-    writes: float = 0.0
-    uops_per_line: float = 2.0
-    prefetch_bytes: float = 0.0
-    array_bytes: float = 0.0
-    page_2m: float = 1.0
+    row_bytes: Number = 64.0
+    writes: Number = 0.0
+    uops_per_line: Number = 2.0
+    prefetch_bytes: Number = 0.0
+    array_bytes: Number = 0.0
+    page_2m: Number = 1.0
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,8 @@ class Phase:
     name: str
     work: Work
     streams: tuple[Stream, ...]
-    imbalance: float = 1.0
-    tile_clock: float = 0.0
-    barriers: float = 0.0
-    library_calls: float = 0.0
+    imbalance: Number = 1.0
+    tile_clock: Number = 0.0
+    barriers: Number = 0.0
+    library_calls: Number = 0.0
     library: bool = False

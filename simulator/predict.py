@@ -240,7 +240,7 @@ def _roofline_seconds(phases: tuple[Phase, ...], times: tuple[PhaseTime, ...], r
             cycles += tiles * phase.work.tile_element_bytes / r.tile_bytes_per_cycle
         arithmetic += cycles / r.threads / hz
     memory = sum(_at(t.memory_bytes, index) for t in times) / r.memory_peak_bytes_per_second
-    return max(arithmetic, memory)
+    return max(arithmetic, float(memory))
 
 
 def _traffic(times: tuple[PhaseTime, ...], index: int) -> dict[str, float]:

@@ -20,7 +20,9 @@ def uncertain_values(machine: Machine) -> list[str]:
     return sorted(path for path, given in machine.provenance.items() if given.kind in UNCERTAIN)
 
 
-def prediction_record(p: Prediction, stack: TimeStack | None = None, interval: Interval | None = None) -> dict[str, Any]:
+def prediction_record(
+    p: Prediction, stack: TimeStack | None = None, interval: Interval | None = None
+) -> dict[str, Any]:
     """One prediction; seconds are for one call unless the name says otherwise."""
     record: dict[str, Any] = {
         "machine": p.machine_id,

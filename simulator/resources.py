@@ -13,7 +13,9 @@ import numpy as np
 
 from simulator.machine import CacheLevel, Curve, Machine, interpolate_log
 
-MAX_LEVELS = 4
+Number = Any
+"""A float, or an array that broadcasts (points x schedules)."""
+
 _CLOCK_FALLBACK = {"amx": ("amx", "avx512", "avx2", "scalar"), "avx512": ("avx512", "avx2", "scalar"),
                    "avx2": ("avx2", "scalar"), "neon": ("neon", "scalar"), "scalar": ("scalar",)}  # fmt: skip
 
@@ -27,14 +29,14 @@ class LevelResources:
     so that reuse by a sibling counts.
     """
 
-    capacity_bytes: float
-    sharers: float
-    instances: float
-    shared: bool
-    latency_seconds: float
-    core_bytes_per_second: float
-    write_bytes_per_second: float
-    instance_bytes_per_second: float
+    capacity_bytes: Number
+    sharers: Number
+    instances: Number
+    shared: Number
+    latency_seconds: Number
+    core_bytes_per_second: Number
+    write_bytes_per_second: Number
+    instance_bytes_per_second: Number
     cyclic_miss_curve: Curve
     random_miss_curve: Curve
 
@@ -43,49 +45,49 @@ class LevelResources:
 class Resources:
     """`threads` physical cores of one machine at the clock they reach together."""
 
-    threads: float
-    sockets: float
-    vector_hz: float
-    tile_hz: float
-    lanes: float
-    fma_per_cycle: float
-    dot_bf16_per_cycle: float
-    dot_int16_per_cycle: float
-    dot_int8_per_cycle: float
-    alu_per_cycle: float
-    convert_per_cycle: float
-    exp_cycles_per_vector: float
-    fma_latency_cycles: float
-    registers: float
-    issue_width: float
-    load_bytes_per_cycle: float
-    store_bytes_per_cycle: float
-    tile_rows: float
-    tile_bytes_per_cycle: float
+    threads: Number
+    sockets: Number
+    vector_hz: Number
+    tile_hz: Number
+    lanes: Number
+    fma_per_cycle: Number
+    dot_bf16_per_cycle: Number
+    dot_int16_per_cycle: Number
+    dot_int8_per_cycle: Number
+    alu_per_cycle: Number
+    convert_per_cycle: Number
+    exp_cycles_per_vector: Number
+    fma_latency_cycles: Number
+    registers: Number
+    issue_width: Number
+    load_bytes_per_cycle: Number
+    store_bytes_per_cycle: Number
+    tile_rows: Number
+    tile_bytes_per_cycle: Number
     """Products of one tile operation per cycle, counted in operand bytes: rows * columns * row bytes / cycles; 0: no unit."""
-    window_uops: float
-    demand_lines: float
-    row_lines: float
-    stream_lines: float
-    software_lines: float
-    line_bytes: float
+    window_uops: Number
+    demand_lines: Number
+    row_lines: Number
+    stream_lines: Number
+    software_lines: Number
+    line_bytes: Number
     levels: tuple[LevelResources, ...]
-    memory_latency_seconds: float
-    memory_core_bytes_per_second: float
-    memory_bytes_per_second: float
-    memory_peak_bytes_per_second: float
-    memory_write_penalty: float
-    link_bytes_per_second: float
-    last_level_instances: float
-    tlb_reach_4k_bytes: float
-    tlb_reach_2m_bytes: float
-    tlb_miss_seconds: float
-    kernel_efficiency: float
+    memory_latency_seconds: Number
+    memory_core_bytes_per_second: Number
+    memory_bytes_per_second: Number
+    memory_peak_bytes_per_second: Number
+    memory_write_penalty: Number
+    link_bytes_per_second: Number
+    last_level_instances: Number
+    tlb_reach_4k_bytes: Number
+    tlb_reach_2m_bytes: Number
+    tlb_miss_seconds: Number
+    kernel_efficiency: Number
     gemm_efficiency: dict[str, Curve]
-    library_overlap: tuple[float, float]
-    kernel_overlap: tuple[float, float]
-    library_call_seconds: float
-    barrier_seconds: float
+    library_overlap: tuple[Number, Number]
+    kernel_overlap: tuple[Number, Number]
+    library_call_seconds: Number
+    barrier_seconds: Number
 
 
 def vector_class(machine: Machine) -> str:
@@ -108,7 +110,9 @@ def _flag(cores_per_instance: Any) -> Any:
     return cores_per_instance > 1.0 if np.ndim(cores_per_instance) else bool(cores_per_instance > 1.0)
 
 
-def _level(machine: Machine, level: CacheLevel, inner_bytes: Any, per_socket: Any, threads: Any, hz: Any) -> LevelResources:
+def _level(
+    machine: Machine, level: CacheLevel, inner_bytes: Any, per_socket: Any, threads: Any, hz: Any
+) -> LevelResources:
     sharers = np.minimum(np.maximum(level.cores_per_instance, 1.0), per_socket)
     instances = np.ceil(threads / np.minimum(level.cores_per_instance, np.maximum(per_socket, 1.0)))
     adds_inner = 0.0 if level.inclusion == "inclusive" else 1.0
@@ -189,7 +193,9 @@ def resolve(machine: Machine, threads: Any) -> Resources:
         memory_bytes_per_second=memory.read_bandwidth_bytes_per_second * sockets,
         memory_peak_bytes_per_second=memory.bandwidth_bytes_per_second * sockets,
         memory_write_penalty=memory.write_share_penalty,
-        link_bytes_per_second=np.inf if memory.link_bandwidth_bytes_per_second is None else memory.link_bandwidth_bytes_per_second,
+        link_bytes_per_second=np.inf
+        if memory.link_bandwidth_bytes_per_second is None
+        else memory.link_bandwidth_bytes_per_second,
         last_level_instances=last.instances,
         tlb_reach_4k_bytes=machine.tlb.l2_entries_4k * 4096.0,
         tlb_reach_2m_bytes=machine.tlb.l2_entries_2m * 2097152.0,
@@ -223,7 +229,10 @@ def broadcastable(resources: Resources) -> Resources:
         value = getattr(resources, item.name)
         if item.name == "levels":
             changes["levels"] = tuple(
-                replace(level, **{f.name: _column(getattr(level, f.name)) for f in fields(level) if not f.name.endswith("curve")})
+                replace(
+                    level,
+                    **{f.name: _column(getattr(level, f.name)) for f in fields(level) if not f.name.endswith("curve")},
+                )
                 for level in value
             )
         elif item.name == "gemm_efficiency":

@@ -50,10 +50,13 @@ def _geometry(machine: Machine, found: _Findings) -> None:
     for name, level in _named(machine):
         way = level.ways * level.line_bytes
         if level.sets is not None and level.sets * way != level.size_bytes:
-            rule = f"sets x ways x line must be the size: {level.sets:g} x {level.ways:g} x {level.line_bytes:g} B = {_size(level.sets * way)}"
+            product = f"{level.sets:g} x {level.ways:g} x {level.line_bytes:g} B = {_size(level.sets * way)}"
+            rule = f"sets x ways x line must be the size: {product}"
             found.error(f"caches.{name}.size", rule, _size(level.size_bytes))
         elif level.size_bytes % way:
-            found.error(f"caches.{name}.size", f"must be a multiple of ways x line = {_size(way)}", _size(level.size_bytes))
+            found.error(
+                f"caches.{name}.size", f"must be a multiple of ways x line = {_size(way)}", _size(level.size_bytes)
+            )
         if level.line_bytes != machine.caches.L1.line_bytes:
             found.error(f"caches.{name}.line", "all levels need the same line size", _size(level.line_bytes))
         if level.size_bytes / level.cores_per_instance < machine.caches.L1.size_bytes and name == "L2":
@@ -78,7 +81,9 @@ def _sharing(machine: Machine, found: _Findings) -> None:
     cores = machine.cores_per_socket
     for name, level in _named(machine):
         if level.cores_per_instance > cores:
-            found.error(f"caches.{name}.cores_per_instance", f"the socket has {cores:g} cores", f"{level.cores_per_instance:g}")
+            found.error(
+                f"caches.{name}.cores_per_instance", f"the socket has {cores:g} cores", f"{level.cores_per_instance:g}"
+            )
         elif cores % level.cores_per_instance:
             rule = f"{cores:g} cores do not divide into instances of this many"
             found.warn(f"caches.{name}.cores_per_instance", rule, f"{level.cores_per_instance:g}")
@@ -88,7 +93,9 @@ def _features(machine: Machine, found: _Findings) -> None:
     isa, core, vector = machine.isa, machine.core, machine.core.vector
     tiles = any(name.startswith("amx") for name in isa)
     if tiles and core.matrix is None:
-        found.error("isa", "amx needs core.matrix (tile_rows, tile_columns, tile_row_bytes, tiles, cycles_per_operation)")
+        found.error(
+            "isa", "amx needs core.matrix (tile_rows, tile_columns, tile_row_bytes, tiles, cycles_per_operation)"
+        )
     if core.matrix is not None and not tiles:
         found.error("core.matrix", "a matrix unit needs amx_bf16 or amx_int8 in isa")
     if machine.clock.amx and not tiles:
@@ -134,7 +141,9 @@ def _curves(machine: Machine, found: _Findings) -> None:
     for name in ("scalar", "avx2", "avx512", "amx", "neon"):
         curve: Curve = getattr(machine.clock, name)
         if curve and curve[-1][0] > machine.cores_per_socket:
-            found.error(f"clock.{name}", f"the socket has {machine.cores_per_socket:g} cores", f"a point at {curve[-1][0]:g}")
+            found.error(
+                f"clock.{name}", f"the socket has {machine.cores_per_socket:g} cores", f"a point at {curve[-1][0]:g}"
+            )
         if any(y <= 0 for _, y in curve):
             found.error(f"clock.{name}", "a frequency must be above 0")
     for name in ("fp32", "bf16", "int8", "tile"):

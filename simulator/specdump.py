@@ -8,7 +8,7 @@ from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 from simulator.machine import DEFAULT_INTERVALS, FORMAT_VERSION, Curve, Duration, Machine, Provenance, Rate
-from simulator.specfile import Entry, schema
+from simulator.schema import Entry, schema
 from simulator.units import Dimension, format_quantity
 from simulator.yamlfile import dump_yaml
 
@@ -56,7 +56,9 @@ def _text(value: Any, entry: Entry) -> Any:
     if entry.kind == Curve:
         return [[_plain(x), _plain(y) if dimension is None else format_quantity(y, dimension)] for x, y in value]
     if isinstance(value, float) and dimension is not None:
-        return _plain(value) if dimension in (Dimension.COUNT, Dimension.FRACTION) else format_quantity(value, dimension)
+        return (
+            _plain(value) if dimension in (Dimension.COUNT, Dimension.FRACTION) else format_quantity(value, dimension)
+        )
     return list(value) if isinstance(value, tuple) else value
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Any, get_origin
 
 from simulator import units, yamlfile
-from simulator.machine import DEFAULT_INTERVALS, FORMAT_VERSION, Curve, Duration, Machine, Provenance, Rate, Unit
+from simulator.machine import DEFAULT_INTERVALS, FORMAT_VERSION, Curve, Duration, Machine, Provenance, Rate
+from simulator.schema import Entry, schema
 from simulator.units import Dimension, UnitError
 from simulator.yamlfile import Document, Fault, Location, SpecFileError, dotted, shown, suggest
 
@@ -29,58 +30,6 @@ _VALUE = ("value", "provenance", "source", "interval", "note")
 LATENCY_SIZE_EXPONENT = 0.15
 """latency ~ size^0.15 when only a cache's size is changed: between Zen 3's L3 with and without stacked SRAM (47 -> 50 cycles
 for 32 -> 96 MiB, exponent 0.06) and the step from Ice Lake's to Sapphire Rapids' L2 (14 -> 16 cycles for 1.25 -> 2 MiB, 0.28)."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One field of the schema: its file key, dimension, type and whether a file must give it."""
-
-    name: str
-    key: str
-    unit: Unit | None
-    kind: Any
-    required: bool
-
-
-def schema(kind: type) -> dict[str, Entry]:
-    """File key -> Entry of one dataclass of the machine schema."""
-    found = _SCHEMAS.get(kind)
-    if found is None:
-        hints = get_type_hints(kind, include_extras=True)
-        entries = [_entry(f, hints[f.name]) for f in fields(kind) if f.name not in ("provenance", "id")]
-        found = _SCHEMAS[kind] = {entry.key: entry for entry in entries}
-    return found
-
-
-_SCHEMAS: dict[type, dict[str, Entry]] = {}
-
-
-def _entry(field: Any, hint: Any) -> Entry:
-    key, unit, kind = field.name, None, hint
-    for part in _annotations(hint):
-        if isinstance(part, Unit):
-            unit = part
-        elif getattr(part, "alias", None):
-            key = part.alias
-    while True:
-        if get_origin(kind) is Annotated:
-            kind = get_args(kind)[0]
-        elif type(None) in get_args(kind):
-            kind = next(a for a in get_args(kind) if a is not type(None))
-        else:
-            break
-    required = field.default is MISSING and field.default_factory is MISSING
-    return Entry(field.name, key, unit, kind, required)
-
-
-def _annotations(hint: Any) -> Iterator[Any]:
-    if get_origin(hint) is Annotated:
-        inner, *metadata = get_args(hint)
-        yield from _annotations(inner)
-        yield from metadata
-    elif type(None) in get_args(hint):
-        for part in get_args(hint):
-            yield from _annotations(part)
 
 
 # --- the merged tree ----------------------------------------------------------------------------------------------
@@ -136,7 +85,9 @@ def _leaf(data: Any, location: Location, document: Document, inherited: tuple[An
         _check_provenance(data, location, document)
         for key in data:
             if key not in _VALUE:
-                document.fault((*location, key), "unknown key of a value", suggestion=suggest(str(key), _VALUE), at_key=True)
+                document.fault(
+                    (*location, key), "unknown key of a value", suggestion=suggest(str(key), _VALUE), at_key=True
+                )
         kind, source = data.get("provenance", kind), data.get("source", source)
         note = str(data.get("note") or "")
         interval = _interval(data, location, document, None if "provenance" in data else interval)
@@ -344,7 +295,9 @@ def _base_path(base: Any, document: Document, folder: Path) -> Path | None:
     known = machine_files(folder)
     if base in known:
         return known[base]
-    document.fault(("base",), "no spec of this name beside the file or in hardware_specs", shown(base), suggest(base, known))
+    document.fault(
+        ("base",), "no spec of this name beside the file or in hardware_specs", shown(base), suggest(base, known)
+    )
     return None
 
 
@@ -422,7 +375,7 @@ def _quantity(value: Any, entry: Entry) -> Any:
     """A file's scalar, list or mapping as the schema's type."""
     dimension = entry.unit.dimension if entry.unit else None
     if entry.kind is Duration or entry.kind is Rate:
-        return _pair(value, entry.kind)
+        return parse_pair(value, entry.kind)
     if entry.kind == Curve:
         return _curve(value, dimension)
     if entry.kind is float and dimension is not None:
@@ -434,9 +387,11 @@ def _quantity(value: Any, entry: Entry) -> Any:
     return value
 
 
-def _pair(value: Any, kind: Any) -> Any:
+def parse_pair(value: Any, kind: Any) -> Any:
     """'14 cycles', '33 ns' or their sum as a Duration; '64 B/cycle', '90 GB/s' or their sum as a Rate."""
-    cycle, other = (Dimension.CYCLES, Dimension.TIME) if kind is Duration else (Dimension.BYTES_PER_CYCLE, Dimension.BANDWIDTH)
+    cycle, other = (
+        (Dimension.CYCLES, Dimension.TIME) if kind is Duration else (Dimension.BYTES_PER_CYCLE, Dimension.BANDWIDTH)
+    )
     example = "'14 cycles' or '33 ns'" if kind is Duration else "'64 B/cycle' or '90 GB/s'"
     word = "latency" if kind is Duration else "bandwidth"
     if not isinstance(value, str):

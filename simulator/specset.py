@@ -7,7 +7,8 @@ from typing import Any
 
 from simulator import units
 from simulator.machine import Duration, Machine, Provenance
-from simulator.specfile import LATENCY_SIZE_EXPONENT, Entry, Leaf, Tree, _pair, schema
+from simulator.schema import Entry, schema
+from simulator.specfile import LATENCY_SIZE_EXPONENT, Leaf, Tree, parse_pair
 from simulator.units import Dimension, UnitError
 from simulator.yamlfile import Document, Fault, suggest
 
@@ -28,7 +29,9 @@ _OWN = {
 }
 
 
-def apply_overrides(tree: Tree, overrides: Mapping[str, str], *, scale_latency: bool) -> tuple[Tree, list[Fault], list[str]]:
+def apply_overrides(
+    tree: Tree, overrides: Mapping[str, str], *, scale_latency: bool
+) -> tuple[Tree, list[Fault], list[str]]:
     """(new tree, faults, notes on values that followed)."""
     faults: list[Fault] = []
     notes: list[str] = []
@@ -120,7 +123,7 @@ def _follow(
         latency = f"caches.{parts[1]}.latency"
         if scale_latency and latency not in overrides and (leaf := _get(tree, latency)) is not None:
             scale = factor**LATENCY_SIZE_EXPONENT
-            given = _pair(leaf.value, Duration)
+            given = parse_pair(leaf.value, Duration)
             terms = [(given.cycles, Dimension.CYCLES), (given.seconds, Dimension.TIME)]
             value = " + ".join(units.format_quantity(float(f"{v * scale:.4g}"), d) for v, d in terms if v) or "0 cycles"
             tree = _put(tree, latency, _leaf(name, latency, value))

@@ -14,15 +14,17 @@ from simulator.levers import Lever
 from simulator.predict import Prediction
 
 SHORT = {
-    "memory concurrency": "mem lat",
-    "memory bandwidth": "mem bw",
+    "memory concurrency": "lat",
+    "memory bandwidth": "bw",
     "synchronisation": "sync",
     "imbalance": "imbal",
+    "compute": "core",
 }
 """Resource names where a table has no room."""
 
 WINNER_WORDS = {"lookup": "look-up", "gemm": "GEMM", "tie": "tie"}
 _DTYPE_SHORT = {"int8-weight-only": "w8", "int4-weight-only": "w4"}
+_CELL = {"fp32": "f32", "bf16": "b16", "int8": "i8", **_DTYPE_SHORT}
 
 
 def short_dtype(dtype: str) -> str:
@@ -56,7 +58,16 @@ def size(value: float) -> str:
 
 
 def _table(title: str = "") -> Table:
-    return Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    return Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        collapse_padding=True,
+    )
 
 
 def bound(stack: TimeStack) -> str:
@@ -67,23 +78,22 @@ def bound(stack: TimeStack) -> str:
 def verdicts(title: str, rows: Sequence[tuple[Comparison, TimeStack, TimeStack]]) -> Table:
     """Best against best and equal dtypes over batches; the stacks are those of the best pair."""
     table = _table(title)
-    table.add_column("tokens", justify="right")
-    table.add_column("GEMM", justify="right")
-    table.add_column("look-up", justify="right")
-    table.add_column("best v best", justify="right")
+    for name in ("tokens", "GEMM", "look-up", "ratio", "90 %"):
+        table.add_column(name, justify="right", no_wrap=True)
     labels = [m.label for m in rows[0][0].matches[:-1]]
     for label in labels:
-        table.add_column(label, justify="right")
-    table.add_column("winner")
-    table.add_column("bound by")
+        table.add_column(label, justify="right", no_wrap=True)
+    table.add_column("winner", no_wrap=True)
+    table.add_column("bound by", no_wrap=True)
     for comparison, gemm_stack, lookup_stack in rows:
         best = comparison.best
         mark = "" if best.gemm.native else "~"
         table.add_row(
             f"{comparison.batch:g}",
-            f"{mark}{number(best.gemm.seconds_per_token_layer * 1e6)} {short_dtype(best.gemm.dtype)}",
-            number(best.lookup.seconds_per_token_layer * 1e6),
-            f"{best.speedup:.2f} {best.low:.1f}-{best.high:.1f}",
+            f"{mark}{number(best.gemm.seconds_per_token_layer * 1e6)} {_CELL[best.gemm.dtype]}",
+            f"{number(best.lookup.seconds_per_token_layer * 1e6)} {_CELL[best.lookup.dtype.split('/')[1]]}",
+            f"{best.speedup:.2f}",
+            f"{best.low:.1f}-{best.high:.1f}",
             *(_speedup(m.speedup, m.winner) for m in comparison.matches[:-1]),
             _winner(best.winner),
             f"{bound(gemm_stack)}/{bound(lookup_stack)}",
@@ -122,7 +132,7 @@ def predictions(rows: Iterable[tuple[Prediction, TimeStack, Interval]]) -> Table
     table.add_column("dtype")
     table.add_column("threads", justify="right")
     table.add_column("tokens", justify="right")
-    table.add_column("us/token/layer", justify="right")
+    table.add_column("us a token", justify="right")
     table.add_column("90 %", justify="right")
     table.add_column("tokens/s", justify="right")
     table.add_column("bound by")
@@ -167,7 +177,13 @@ def phases(p: Prediction) -> Table:
     for name in ("phase", "time", "core", *levels, "memory", "sync"):
         table.add_column(name, justify="left" if name == "phase" else "right")
     for phase in p.phases:
-        terms = [phase.seconds, phase.core_seconds, *phase.level_seconds.values(), phase.memory_seconds, phase.synchronisation_seconds]
+        terms = [
+            phase.seconds,
+            phase.core_seconds,
+            *phase.level_seconds.values(),
+            phase.memory_seconds,
+            phase.synchronisation_seconds,
+        ]
         table.add_row(phase.name, *(number(t / p.batch * 1e6) for t in terms))
     return table
 
@@ -180,8 +196,12 @@ def traffic(runs: Sequence[Prediction]) -> Table:
         table.add_column(level, justify="right")
     table.add_column("FLOP/byte of memory", justify="right")
     for run in runs:
-        intensity = "no memory traffic" if run.arithmetic_intensity == float("inf") else number(run.arithmetic_intensity)
-        table.add_row(f"{WINNER_WORDS[run.form]} {run.dtype}", *(size(b) for b in run.traffic_bytes.values()), intensity)
+        intensity = (
+            "no memory traffic" if run.arithmetic_intensity == float("inf") else number(run.arithmetic_intensity)
+        )
+        table.add_row(
+            f"{WINNER_WORDS[run.form]} {run.dtype}", *(size(b) for b in run.traffic_bytes.values()), intensity
+        )
     return table
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields, is_dataclass, replace
-from functools import lru_cache
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 import numpy as np
 
-from simulator.machine import Duration, Machine, Provenance, Rate, Unit
+from simulator.machine import Duration, Machine, Provenance, Rate
+from simulator.schema import schema
 from simulator.units import Dimension
 
 SEED = 20260723
@@ -39,29 +39,6 @@ _DRAWN_COUNTS = {
 """Counts that are measured or guessed rather than designed facts."""
 
 
-@lru_cache(maxsize=32)
-def _hints(kind: type) -> dict[str, tuple[str, Unit | None]]:
-    """field -> (file key, unit) of a dataclass of the machine schema."""
-    table = {}
-    for name, hint in get_type_hints(kind, include_extras=True).items():
-        key, unit = name, None
-        stack = [hint]
-        while stack:
-            item = stack.pop()
-            if get_origin(item) is Annotated:
-                inner, *metadata = get_args(item)
-                stack.append(inner)
-                for data in metadata:
-                    if isinstance(data, Unit):
-                        unit = data
-                    elif getattr(data, "alias", None):
-                        key = data.alias
-            else:
-                stack.extend(a for a in get_args(item) if get_origin(a) is Annotated)
-        table[name] = (key, unit)
-    return table
-
-
 def normal_draws(count: int, stream: int) -> Any:
     """`count` standard normals from raw PCG64 words (Box-Muller), alike on every host."""
     words = np.random.PCG64([SEED, stream]).random_raw(2 * count).astype(np.uint64)
@@ -82,8 +59,8 @@ def perturbed(machine: Machine, samples: int) -> Machine:
 
     def walk(value: Any, path: str) -> Any:
         changes: dict[str, Any] = {}
-        for item in fields(value):
-            key, unit = _hints(type(value)).get(item.name, (item.name, None))
+        for key, item in schema(type(value)).items():
+            unit = item.unit
             inner, where = getattr(value, item.name), f"{path}.{key}" if path else key
             if isinstance(inner, (Duration, Rate)):
                 scale = factor(where)
@@ -96,15 +73,14 @@ def perturbed(machine: Machine, samples: int) -> Machine:
                 if scale is not None:
                     top = 1.0 if "efficiency" in item.name else np.inf
                     changes[item.name] = tuple((x, np.minimum(y * scale, top)) for x, y in inner)
-            elif isinstance(inner, float) and unit is not None:
-                if unit.dimension in _DRAWN or item.name in _DRAWN_COUNTS:
-                    scale = factor(where)
-                    if scale is not None:
-                        drawn = inner * scale
-                        if item.name == "read_bandwidth_bytes_per_second":
-                            drawn = np.minimum(drawn, machine.memory.bandwidth_bytes_per_second)
-                        changes[item.name] = np.minimum(drawn, 1.0) if unit.dimension is Dimension.FRACTION else drawn
+            elif isinstance(inner, float) and unit and (unit.dimension in _DRAWN or item.name in _DRAWN_COUNTS):
+                scale = factor(where)
+                if scale is not None:
+                    drawn = inner * scale
+                    if item.name == "read_bandwidth_bytes_per_second":
+                        drawn = np.minimum(drawn, machine.memory.bandwidth_bytes_per_second)
+                    changes[item.name] = np.minimum(drawn, 1.0) if unit.dimension is Dimension.FRACTION else drawn
         return replace(value, **changes)
 
-    machine = walk(machine, "")
-    return machine
+    drawn_machine: Machine = walk(machine, "")
+    return drawn_machine

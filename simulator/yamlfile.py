@@ -74,7 +74,9 @@ class Document:
         """(line, column) of the key that leads to a value."""
         return self.key_marks.get(location, self.mark(location))
 
-    def fault(self, location: Location, rule: str, got: str = "", suggestion: str = "", *, at_key: bool = False) -> None:
+    def fault(
+        self, location: Location, rule: str, got: str = "", suggestion: str = "", *, at_key: bool = False
+    ) -> None:
         """Adds a fault at a value (or at its key)."""
         line, column = self.key_mark(location) if at_key else self.mark(location)
         self.faults.append(Fault(self.file, line, column, dotted(location), rule, got, suggestion))
@@ -233,7 +235,9 @@ def _mapping(node: Any, location: Location, document: Document) -> dict[Any, Any
         where = (*location, key)
         if key in result:
             first = document.key_marks[where]
-            document.faults.append(Fault(document.file, *mark, dotted(where), f"duplicate key, first given in line {first[0]}"))
+            document.faults.append(
+                Fault(document.file, *mark, dotted(where), f"duplicate key, first given in line {first[0]}")
+            )
             continue
         document.key_marks[where] = mark
         result[key] = _construct(value_node, where, document)
@@ -252,14 +256,31 @@ _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\Z")
 _FLOAT = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+][0-9]+)?\Z|[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+][0-9]+\Z")
 _EXPONENT = re.compile(r"([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))[eE]([0-9]+)\Z")
 _TRAPS = (
-    (re.compile(r"[-+]?0[0-7_]+\Z"), lambda v: f"'{v}' would be octal {int(v.replace('_', ''), 8)} in YAML 1.1: write {int(v)} or '{v}'"),
-    (re.compile(r"[-+]?0[xXbBoO][0-9a-fA-F_]+\Z"), lambda v: f"'{v}' is not a plain number: write it in decimal, or in quotes"),
-    (re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?\Z"), lambda v: f"'{v}' would be a base-60 number in YAML 1.1: write it in quotes"),
-    (re.compile(r"[-+]?[0-9][0-9]*_[0-9_]*(?:\.[0-9_]*)?\Z"), lambda v: f"'{v}': write numbers without underscores"),
-    (re.compile(r"(?:yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF|y|Y|n|N)\Z"), lambda v: f"'{v}' would be a truth value in YAML 1.1: write true, false or '{v}'"),
-    (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt ].*)?\Z"), lambda v: f"'{v}' would be a date in YAML 1.1: write it in quotes"),
-    (re.compile(r"[-+]?\.(?:inf|Inf|INF|nan|NaN|NAN)\Z"), lambda v: f"a finite number is needed, got {v}"),
-)  # fmt: skip
+    (r"[-+]?0[0-7_]+", "'{0}' would be octal {octal} in YAML 1.1: write {decimal} or '{0}'"),
+    (r"[-+]?0[xXbBoO][0-9a-fA-F_]+", "'{0}' is not a plain number: write it in decimal, or in quotes"),
+    (
+        r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?",
+        "'{0}' would be a base-60 number in YAML 1.1: write it in quotes",
+    ),
+    (r"[-+]?[0-9][0-9]*_[0-9_]*(?:\.[0-9_]*)?", "'{0}': write numbers without underscores"),
+    (
+        r"yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF|y|Y|n|N",
+        "'{0}' would be a truth value in YAML 1.1: write true, false or '{0}'",
+    ),
+    (r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt ].*)?", "'{0}' would be a date in YAML 1.1: write it in quotes"),
+    (r"[-+]?\.(?:inf|Inf|INF|nan|NaN|NAN)", "a finite number is needed, got {0}"),
+)
+"""Plain scalars that YAML 1.1 reads as something else than they look like, with the rule to print."""
+
+
+def _trap(value: str) -> str | None:
+    for pattern, rule in _TRAPS:
+        if re.fullmatch(pattern, value):
+            digits = value.replace("_", "")
+            octal = int(digits, 8) if re.fullmatch(r"[-+]?[0-7]+", digits) else ""
+            decimal = digits[:1].strip("0123456789") + (digits.lstrip("+-").lstrip("0") or "0")
+            return rule.format(value, octal=octal, decimal=decimal)
+    return None
 
 
 def _scalar(node: Any, location: Location, document: Document) -> Any:
@@ -278,12 +299,14 @@ def _scalar(node: Any, location: Location, document: Document) -> Any:
     exponent = _EXPONENT.match(value)
     if exponent:
         mantissa = exponent[1] if "." in exponent[1] else exponent[1] + ".0"
-        document.fault(location, f"'{value}' is text in YAML 1.1: write {mantissa}e+{exponent[2]} or the number in full")
+        document.fault(
+            location, f"'{value}' is text in YAML 1.1: write {mantissa}e+{exponent[2]} or the number in full"
+        )
         return value
-    for pattern, rule in _TRAPS:
-        if pattern.match(value):
-            document.fault(location, rule(value))
-            return value
+    trap = _trap(value)
+    if trap:
+        document.fault(location, trap)
+        return value
     if _INTEGER.match(value):
         if len(value) > 40:
             document.fault(location, "the number is too large")
@@ -315,12 +338,13 @@ def _float(dumper: yaml.SafeDumper, value: float) -> Any:
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> Any:
-    plain = value and _construct(yaml.ScalarNode("tag:yaml.org,2002:str", value, _MARK, _MARK), (), probe := Document("", None)) == value
-    trap = not plain or probe.faults
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style='"' if trap else None)
+    probe = Document("", None)
+    mark = yaml.Mark("", 0, 0, 0, "", 0)
+    node = yaml.ScalarNode("tag:yaml.org,2002:str", value, mark, mark)
+    plain = bool(value) and _construct(node, (), probe) == value and not probe.faults
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if plain else '"')
 
 
-_MARK = yaml.Mark("", 0, 0, 0, None, None)
 _Dumper.add_representer(float, _float)
 _Dumper.add_representer(str, _text)
 

@@ -54,7 +54,12 @@ BETTER_WHEN_LARGER = (
     "prefetcher.row_lines_in_flight",
     "prefetcher.software_lines_in_flight",
 )
-BETTER_WHEN_SMALLER = ("memory.latency_seconds", "caches.L2.latency", "caches.L3.latency", "core.vector.exp_cycles_per_vector")
+BETTER_WHEN_SMALLER = (
+    "memory.latency_seconds",
+    "caches.L2.latency",
+    "caches.L3.latency",
+    "core.vector.exp_cycles_per_vector",
+)
 
 batches = st.sampled_from([1.0, 2.0, 3.0, 8.0, 17.0, 64.0, 512.0, 4096.0, 32768.0])
 threads = st.sampled_from([1.0, 2.0, 5.0, 8.0])
@@ -75,7 +80,9 @@ def tasks(draw: Any) -> Any:
 
 @settings(max_examples=150, deadline=None)
 @given(tasks(), st.sampled_from(BETTER_WHEN_LARGER), st.floats(1.0, 8.0), st.integers(0, 30), st.floats(0.25, 4.0))
-def test_more_of_a_resource_never_slows_a_fixed_schedule(task: Any, path: str, factor: float, index: int, start: float) -> None:
+def test_more_of_a_resource_never_slows_a_fixed_schedule(
+    task: Any, path: str, factor: float, index: int, start: float
+) -> None:
     candidates = mapper.candidates(task.operator)
     schedule = take(candidates, index % candidates_count(candidates))
     small = scaled(machine(), (path,), start)
@@ -149,7 +156,9 @@ def test_the_time_stack_adds_up_and_no_share_is_negative(task: Any) -> None:
 
 
 @given(st.floats(0, 10), st.floats(0, 10), st.floats(0, 10), st.floats(1, 8), st.floats(1, 8))
-def test_overlap_lies_between_the_largest_term_and_the_sum(core: float, cache: float, memory: float, p: float, q: float) -> None:
+def test_overlap_lies_between_the_largest_term_and_the_sum(
+    core: float, cache: float, memory: float, p: float, q: float
+) -> None:
     total = float(overlap(core, cache, memory, (p, q)))
     assert max(core, cache, memory) <= total * (1 + 1e-9) + 1e-12
     assert total <= (core + cache + memory) * (1 + 1e-9) + 1e-12
@@ -212,8 +221,12 @@ def test_table_traffic_is_the_unique_rows() -> None:
 
 
 def test_siblings_on_one_l3_fetch_shared_rows_once() -> None:
-    one = predict(machine(), lookup(batch=512.0, threads=1.0, layers=100.0), schedule=take(mapper.lookup_candidates(), 1))
-    eight = predict(machine(), lookup(batch=512.0, threads=8.0, layers=100.0), schedule=take(mapper.lookup_candidates(), 1))
+    one = predict(
+        machine(), lookup(batch=512.0, threads=1.0, layers=100.0), schedule=take(mapper.lookup_candidates(), 1)
+    )
+    eight = predict(
+        machine(), lookup(batch=512.0, threads=8.0, layers=100.0), schedule=take(mapper.lookup_candidates(), 1)
+    )
     assert eight.traffic_bytes["memory"] <= one.traffic_bytes["memory"] * 1.1
 
 
@@ -222,7 +235,9 @@ def test_residency_orders_times() -> None:
         for batch in (1.0, 64.0, 4096.0):
             hot = predict(machine(), replace(task, batch=batch, residency="hot")).seconds_per_call
             cycled = predict(machine(), replace(task, batch=batch, residency="model")).seconds_per_call
-            evicted = predict(machine(), replace(task, batch=batch, evicted_bytes_between_layers=64 * MIB)).seconds_per_call
+            evicted = predict(
+                machine(), replace(task, batch=batch, evicted_bytes_between_layers=64 * MIB)
+            ).seconds_per_call
             assert hot <= cycled * (1 + 1e-9)
             assert cycled <= evicted * (1 + 1e-9)
 
@@ -281,7 +296,9 @@ def test_points_agree_with_single_predictions() -> None:
     cpu = machine()
     for task in WORKLOADS:
         points = replace(cpu, caches=replace(cpu.caches, L2=replace(cpu.caches.L2, size_bytes=sizes)))
-        seconds, choice = predict_points(points, replace(task, batch=batches_, threads=np.array([1.0, 2.0, 4.0, 8.0, 8.0])))
+        seconds, choice = predict_points(
+            points, replace(task, batch=batches_, threads=np.array([1.0, 2.0, 4.0, 8.0, 8.0]))
+        )
         for i, (size, batch, count) in enumerate(zip(sizes, batches_, (1.0, 2.0, 4.0, 8.0, 8.0), strict=True)):
             one = replace(cpu, caches=replace(cpu.caches, L2=replace(cpu.caches.L2, size_bytes=float(size))))
             single = predict(one, replace(task, batch=float(batch), threads=count))
