@@ -452,7 +452,7 @@ def test_turin_guest_caches() -> None:
             "ways": 16,
             "line": "64 B",
             "sets": 32768,
-            "available_fraction": 0.5,
+            "available_fraction": 0.18,
         },
     }
     assert caches["L2"]["size"] == {
