@@ -1,0 +1,102 @@
+"""Imports run one way; engines know phases, never operators; the model touches neither processes nor plots."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SIMULATOR = ROOT / "simulator"
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "units": set(),
+    "yamlfile": set(),
+    "machine": {"units"},
+    "schema": {"machine"},
+    "workload": set(),
+    "specfile": {"units", "yamlfile", "machine", "schema", "speccheck", "specset"},
+    "speccheck": {"units", "yamlfile", "machine"},
+    "specset": {"units", "yamlfile", "machine", "schema", "specfile"},
+    "specdump": {"units", "yamlfile", "machine", "schema", "specfile"},
+    "workloadfile": {"units", "yamlfile", "workload"},
+    "resources": {"machine"},
+    "schedule": set(),
+    "phases": set(),
+    "incore": {"phases", "resources"},
+    "locality": {"phases", "resources", "machine"},
+    "lowering": {"phases", "resources"},
+    "lower_gemm": {"lowering", "phases", "resources", "schedule", "workload", "machine"},
+    "lower_lookup": {"lowering", "phases", "resources", "schedule", "workload", "machine"},
+    "analytic": {"incore", "locality", "phases", "resources"},
+    "mapper": {"schedule", "workload"},
+    "predict": {"analytic", "incore", "lower_gemm", "lower_lookup", "lowering", "machine", "mapper", "phases", "resources",
+                "schedule", "workload"},
+    "uncertainty": {"machine", "schema", "units"},
+    "explain": {"analytic", "machine", "predict", "uncertainty", "workload"},
+    "comparison": {"explain", "machine", "predict", "workload"},
+    "levers": {"machine", "predict", "workload"},
+    "records": {"comparison", "explain", "machine", "predict"},
+    "tables": {"comparison", "explain", "levers", "predict"},
+}  # fmt: skip
+"""Module -> modules of simulator/ that it may import; cli* is the composition root and exempt."""
+
+FORBIDDEN = {"pandas", "plotly", "streamlit", "dask", "subprocess", "socket", "requests", "urllib"}
+HOST_TIME = {"time", "datetime", "platform", "random"}
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names that a file imports, at any depth."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def modules() -> list[str]:
+    """Modules of simulator/ without the command line."""
+    names = (path.stem for path in SIMULATOR.glob("*.py"))
+    return sorted(name for name in names if not name.startswith(("cli", "__")))
+
+
+def siblings(name: str) -> set[str]:
+    """Modules of simulator/ that one of them imports."""
+    known = {path.stem for path in SIMULATOR.glob("*.py")}
+    parts = (item.split(".") for item in imports(SIMULATOR / f"{name}.py") if item.startswith("simulator."))
+    return {part[1] for part in parts if part[1] in known}
+
+
+def test_every_module_is_placed() -> None:
+    assert set(modules()) == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("name", modules())
+def test_imports_run_one_way(name: str) -> None:
+    assert siblings(name) <= MAY_IMPORT[name]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_the_model_touches_no_process_plot_or_clock(name: str) -> None:
+    roots = {item.split(".")[0] for item in imports(SIMULATOR / f"{name}.py")}
+    assert not roots & (FORBIDDEN | HOST_TIME | {"kernels", "dashboard", "validate", "studies"})
+
+
+def test_engines_know_no_operator() -> None:
+    for name in ("analytic", "incore", "locality", "resources"):
+        assert not siblings(name) & {"workload", "schedule", "lower_gemm", "lower_lookup"}
+
+
+def test_the_graph_has_no_cycle_but_the_three_parts_of_the_spec_reader() -> None:
+    graph = {name: siblings(name) - ({"speccheck", "specset"} if name == "specfile" else set()) for name in modules()}
+    order: list[str] = []
+    while graph:
+        ready = [name for name, needs in graph.items() if not needs - set(order)]
+        assert ready, f"cycle among {sorted(graph)}"
+        order += ready
+        for name in ready:
+            del graph[name]
