@@ -163,8 +163,8 @@ class CacheLevel:
     available_fraction: Annotated[Fraction, Field(gt=0, le=1)] = 1.0
     shared_bandwidth: Annotated[Rate, Unit(Dimension.BANDWIDTH)] | None = None
     write_bandwidth: Annotated[Rate, Unit(Dimension.BANDWIDTH)] | None = None
-    cyclic_miss_curve: Curve = ()
-    random_miss_curve: Curve = ()
+    cyclic_miss_curve: Annotated[Curve, Unit(Dimension.FRACTION)] = ()
+    random_miss_curve: Annotated[Curve, Unit(Dimension.FRACTION)] = ()
 
 
 @dataclass(frozen=True)
@@ -242,10 +242,10 @@ class Software:
     """
 
     __pydantic_config__ = _CONFIG
-    gemm_efficiency_fp32: Curve
-    gemm_efficiency_bf16: Curve
-    gemm_efficiency_int8: Curve
-    gemm_efficiency_tile: Curve
+    gemm_efficiency_fp32: Annotated[Curve, Unit(Dimension.FRACTION)]
+    gemm_efficiency_bf16: Annotated[Curve, Unit(Dimension.FRACTION)]
+    gemm_efficiency_int8: Annotated[Curve, Unit(Dimension.FRACTION)]
+    gemm_efficiency_tile: Annotated[Curve, Unit(Dimension.FRACTION)]
     kernel_efficiency: Annotated[Fraction, Field(gt=0, le=1)]
     library_overlap_cache: Annotated[Count, Field(ge=1)]
     library_overlap_memory: Annotated[Count, Field(ge=1)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from simulator.machine import Curve, Machine
@@ -31,10 +32,10 @@ class _Findings:
         self.locate, self.errors, self.warnings = locate, [], []  # type: ignore[var-annotated]
 
     def error(self, path: str, rule: str, got: str = "") -> None:
-        self.errors.append(self.locate(path).fault(rule, got))
+        self.errors.append(replace(self.locate(path).fault(rule, got), field=path))
 
     def warn(self, path: str, rule: str, got: str = "") -> None:
-        self.warnings.append(self.locate(path).fault(rule, got))
+        self.warnings.append(replace(self.locate(path).fault(rule, got), field=path))
 
 
 def _size(value: float) -> str:

@@ -54,7 +54,10 @@ def _text(value: Any, entry: Entry) -> Any:
     if isinstance(value, Rate):
         return _sum(((value.bytes_per_cycle, Dimension.BYTES_PER_CYCLE), (value.bytes_per_second, Dimension.BANDWIDTH)))
     if entry.kind == Curve:
-        return [[_plain(x), _plain(y) if dimension is None else format_quantity(y, dimension)] for x, y in value]
+        return [
+            [_plain(x), _plain(y) if dimension in (None, Dimension.FRACTION) else format_quantity(y, dimension)]
+            for x, y in value
+        ]
     if isinstance(value, float) and dimension is not None:
         return (
             _plain(value) if dimension in (Dimension.COUNT, Dimension.FRACTION) else format_quantity(value, dimension)

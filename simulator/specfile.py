@@ -23,6 +23,7 @@ from simulator.yamlfile import Document, Fault, Location, SpecFileError, dotted,
 SPEC_FOLDER = Path(__file__).resolve().parent.parent / "hardware_specs"
 SUBFOLDERS = ("", "future", "calibrated", "base")
 MAX_BASES = 8
+_NO_PROVENANCE = "no provenance: give the value, its section or the file 'provenance:' and 'source:'"
 _HEAD = ("format_version", "base", "abstract")
 _SECTION = ("provenance", "source", "interval")
 _VALUE = ("value", "provenance", "source", "interval", "note")
@@ -93,7 +94,7 @@ def _leaf(data: Any, location: Location, document: Document, inherited: tuple[An
         interval = _interval(data, location, document, None if "provenance" in data else interval)
         data, location = data["value"], (*location, "value")
     provenance = None
-    if kind in DEFAULT_INTERVALS and isinstance(source, str) and source.strip():
+    if isinstance(kind, str) and kind in DEFAULT_INTERVALS and isinstance(source, str) and source.strip():
         provenance = Provenance(kind, source, DEFAULT_INTERVALS[kind] if interval is None else interval, note)
     return Leaf(data, document, location, provenance)
 
@@ -110,7 +111,7 @@ def _interval(data: dict[Any, Any], location: Location, document: Document, inhe
 
 def _check_provenance(data: dict[Any, Any], location: Location, document: Document) -> None:
     kind = data.get("provenance")
-    if kind is not None and kind not in DEFAULT_INTERVALS:
+    if kind is not None and not (isinstance(kind, str) and kind in DEFAULT_INTERVALS):
         rule = f"must be one of {', '.join(DEFAULT_INTERVALS)}"
         document.fault((*location, "provenance"), rule, shown(kind), suggest(str(kind), DEFAULT_INTERVALS))
     for key in ("source", "note"):
@@ -224,17 +225,18 @@ def read_spec(
     faults = [fault for doc in documents for fault in doc.faults]
     if tree is None:
         return Reading(None, tuple(faults))
+    partial = abstract or any(fault.field == "base" for fault in faults)
     if abstract:
-        faults += _convert(tree, Machine, partial=True)[1]
+        faults += _convert(tree, Machine, document, partial=True)[1]
         return Reading(None, tuple(faults)) if faults else Reading(None, (_abstract_fault(document),))
     notes: list[str] = []
     if overrides:
         tree, more, notes = apply_overrides(tree, overrides, scale_latency=scale_latency)
         faults += more
-    values, more = _convert(tree, Machine)
-    faults += more
+    values, more = _convert(tree, Machine, document, partial=partial)
+    faults += _new(faults, more)
     if faults:
-        return Reading(None, tuple(sorted(set(faults), key=lambda f: (f.file, f.line, f.column))))
+        return Reading(None, SpecFileError(faults).faults)
     machine, more = _validate(values, tree, identity)
     faults += more
     if machine is None:
@@ -245,6 +247,24 @@ def read_spec(
     if notes:
         machine = replace(machine, notes="; ".join([*([machine.notes] if machine.notes else []), *notes]))
     return Reading(machine, (), tuple(warnings))
+
+
+def _new(known: list[Fault], more: list[Fault]) -> list[Fault]:
+    """Faults of places that have none yet; values without provenance are one fault a file, not fifty."""
+    places = {(fault.file, fault.line, fault.column) for fault in known}
+    doubted = {fault.file for fault in known if fault.field.endswith("provenance")}
+    found: list[Fault] = []
+    for fault in more:
+        if fault.rule == _NO_PROVENANCE:
+            if fault.file in doubted:
+                continue
+            doubted.add(fault.file)
+            count = sum(other.rule == _NO_PROVENANCE and other.file == fault.file for other in more)
+            if count > 1:
+                fault = replace(fault, rule=f"{_NO_PROVENANCE}; {count - 1} more values have none either")
+        if (fault.file, fault.line, fault.column) not in places or not fault.line:
+            found.append(fault)
+    return found
 
 
 def _abstract_fault(document: Document) -> Fault:
@@ -304,7 +324,9 @@ def _base_path(base: Any, document: Document, folder: Path) -> Path | None:
 # --- conversion ---------------------------------------------------------------------------------------------------
 
 
-def _convert(tree: Tree, kind: type, path: str = "", *, partial: bool = False) -> tuple[dict[str, Any], list[Fault]]:
+def _convert(
+    tree: Tree, kind: type, document: Document, path: str = "", *, partial: bool = False
+) -> tuple[dict[str, Any], list[Fault]]:
     """Quantities into base units: file keys -> values that the schema's types accept."""
     values: dict[str, Any] = {}
     faults: list[Fault] = []
@@ -314,7 +336,7 @@ def _convert(tree: Tree, kind: type, path: str = "", *, partial: bool = False) -
         if entry is None:
             faults.append(_first_leaf(node).fault_at_key(path, key, entries))
         elif isinstance(node, dict):
-            values[key], more = _convert(node, entry.kind, f"{path}{key}.", partial=partial)
+            values[key], more = _convert(node, entry.kind, document, f"{path}{key}.", partial=partial)
             faults += more
         elif is_dataclass(entry.kind) and not _is_pair(entry.kind):
             if node.value is None:
@@ -329,11 +351,10 @@ def _convert(tree: Tree, kind: type, path: str = "", *, partial: bool = False) -
             except UnitError as error:
                 faults.append(node.fault(str(error)))
             if node.provenance is None and entry.unit is not None:
-                rule = "no provenance: give the value, its section or the file 'provenance:' and 'source:'"
-                faults.append(node.fault(rule))
+                faults.append(node.fault(_NO_PROVENANCE))
     for key, entry in entries.items():
         if entry.required and key not in tree and not partial:
-            faults.append(_missing(tree, path, key))
+            faults.append(_missing(document, path, key))
     return values, faults
 
 
@@ -354,13 +375,9 @@ def _first_leaf(node: Any) -> _FirstLeaf:
     return _FirstLeaf(node.value, node.document, node.location, None)
 
 
-def _missing(tree: Tree, path: str, key: str) -> Fault:
-    leaf = next(_leaves(tree), None)
-    if leaf is None:
-        return Fault("", 0, 0, f"{path}{key}", "missing")
-    depth = path.count(".")
-    line, column = leaf.document.key_mark(leaf.location[:depth]) if depth else (0, 0)
-    return Fault(leaf.document.file, line, column, f"{path}{key}", "missing")
+def _missing(document: Document, path: str, key: str) -> Fault:
+    line, column = document.key_marks.get(tuple(path.split(".")[:-1]), (0, 0))
+    return Fault(document.file, line, column, f"{path}{key}", "missing")
 
 
 def _leaves(node: Any) -> Iterator[Leaf]:
@@ -475,7 +492,7 @@ def _pydantic_fault(item: Any, tree: Tree) -> Fault:
         choices = re.findall(r"'([^']*)'", item["ctx"]["expected"])
         rule = f"must be one of {', '.join(choices)}"
         suggestion = suggest(str(item["input"]), choices)
-    return leaf.fault(rule or str(item["msg"]).lower(), shown(leaf.value), suggestion)
+    return leaf.fault(rule or str(item["msg"]).lower(), shown(item["input"]), suggestion)
 
 
 def _locate(tree: Tree, path: str) -> Leaf:

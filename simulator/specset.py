@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_origin
 
 from simulator import units
 from simulator.machine import Duration, Machine, Provenance
@@ -75,7 +75,7 @@ def _entry_at(path: str, name: str) -> tuple[Entry | None, Fault | None]:
         if last and section:
             options = ", ".join(f"{path}.{key}" for key in list(schema(entry.kind))[:3])
             return None, Fault(name, 0, 0, "", f"{path} is a section; set a field of it, e.g. {options}")
-        if last and entry.unit is None and entry.kind is not str and "Literal" not in str(entry.kind):
+        if last and entry.unit is None and entry.kind is not str and get_origin(entry.kind) is not Literal:
             return None, Fault(name, 0, 0, "", f"{path} cannot be set from the command line; write a spec with 'base:'")
         if last:
             return entry, None
