@@ -53,7 +53,8 @@ def lookupsim() -> None:
 def main() -> None:
     """Entry point: every expected fault is one message and an exit code."""
     try:
-        lookupsim(standalone_mode=False)
+        code = lookupsim(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Exit as ended:
         sys.exit(ended.exit_code)
     except click.ClickException as error:

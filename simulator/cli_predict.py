@@ -336,7 +336,10 @@ def explain(machine: str, dtype: str, workload: str, batch: tuple[float, ...], t
             shown += [
                 _sentence(cpu, match, g, k, knobs),
                 tables.stacks(
-                    [(f"GEMM {match.gemm.dtype}", match.gemm, g), (f"look-up {match.lookup.dtype}", match.lookup, k)]
+                    [
+                        (f"GEMM {tables.short_dtype(match.gemm.dtype)}", match.gemm, g),
+                        (f"look-up {match.lookup.dtype}", match.lookup, k),
+                    ]
                 ),
                 tables.phases(match.gemm),
                 tables.phases(match.lookup),
@@ -353,7 +356,8 @@ def _sentence(cpu: Machine, match: Any, gemm_stack: Any, lookup_stack: Any, knob
     from simulator.tables import number
 
     a, b = match.gemm, match.lookup
-    setting = f"On {cpu.name} with {a.threads:g} thread{'s' if a.threads > 1 else ''}, {a.batch:g} tokens a call"
+    many, more = "s" if a.threads > 1 else "", "s" if a.batch > 1 else ""
+    setting = f"On {cpu.name} with {a.threads:g} thread{many}, {a.batch:g} token{more} a call"
     times = (f"GEMM {a.dtype} takes {number(a.seconds_per_token_layer * 1e6)} us a token and layer ({GEMM_LIBRARY}), "
              f"look-up {b.dtype} {number(b.seconds_per_token_layer * 1e6)} us")  # fmt: skip
     interval = f"{match.low:.2f} to {match.high:.2f}"

@@ -17,9 +17,9 @@ def _table(*columns: str) -> Any:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in ("id", "status"))
     return table
 
 
@@ -86,10 +86,10 @@ def show(machine: str, as_yaml: bool, json_file: Path | None) -> None:
 @spec.command("list")
 @_JSON
 def list_(json_file: Path | None) -> None:
-    """The shipped machines."""
+    """The shipped machines: cores a socket, MiB of L2 a core and L3 a socket, memory GB/s."""
     from simulator.specfile import available_machines, load_machine
 
-    table = _table("id", "cores", "isa", "L2", "L3", "memory", "status")
+    table = _table("id", "cores", "isa", "L2", "L3", "GB/s", "status")
     records = []
     for name in available_machines():
         cpu = load_machine(name)
@@ -121,9 +121,9 @@ def list_(json_file: Path | None) -> None:
             name,
             f"{cpu.cores_per_socket:g}",
             isa,
-            f"{cpu.caches.L2.size_bytes / mib:g} MiB",
-            f"{l3:g} MiB",
-            f"{cpu.memory.kind} {peak:.0f} GB/s",
+            f"{cpu.caches.L2.size_bytes / mib:g}",
+            f"{l3:g}",
+            f"{peak:.0f}",
             cpu.status,
         )
     if json_file is not None:

@@ -20,7 +20,7 @@ from simulator.machine import Machine
 from simulator.phases import Phase
 from simulator.resources import Resources, broadcastable, resolve
 from simulator.schedule import GemmSchedule, LookupSchedule, describe, take
-from simulator.workload import GemmFfn, LookupFfn, Workload, flop_per_token
+from simulator.workload import GemmFfn, LookupFfn, Workload, flop_per_token, model_bytes
 
 Engine = Literal["analytic"]
 Schedule = GemmSchedule | LookupSchedule
@@ -127,6 +127,13 @@ def _check(machine: Machine, workload: Workload, threads: Any) -> None:
     if np.any(np.asarray(threads) > cores):
         raise PredictionError(
             f"{np.max(threads):g} threads do not fit {machine.id or machine.name}: it has {np.min(cores):g} physical cores"
+        )
+    sockets = np.ceil(threads / machine.cores_per_socket)
+    needed = model_bytes(workload)
+    if np.any(needed > machine.memory.capacity_bytes * sockets):
+        raise PredictionError(
+            f"{workload.name} needs {np.max(needed) / 2**30:.4g} GiB, "
+            f"{machine.id or machine.name} has {np.min(machine.memory.capacity_bytes) / 2**30:.4g} GiB a socket"
         )
     if np.any(np.asarray(threads) < 1) or np.any(np.asarray(workload.batch) < 1):
         raise PredictionError("threads and batch must be at least 1")

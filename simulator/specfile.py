@@ -23,6 +23,7 @@ from simulator.yamlfile import Document, Fault, Location, SpecFileError, dotted,
 SPEC_FOLDER = Path(__file__).resolve().parent.parent / "hardware_specs"
 SUBFOLDERS = ("", "future", "calibrated", "base")
 MAX_BASES = 8
+KINDS = tuple(DEFAULT_INTERVALS)
 _NO_PROVENANCE = "no provenance: give the value, its section or the file 'provenance:' and 'source:'"
 _HEAD = ("format_version", "base", "abstract")
 _SECTION = ("provenance", "source", "interval")
@@ -94,7 +95,7 @@ def _leaf(data: Any, location: Location, document: Document, inherited: tuple[An
         interval = _interval(data, location, document, None if "provenance" in data else interval)
         data, location = data["value"], (*location, "value")
     provenance = None
-    if isinstance(kind, str) and kind in DEFAULT_INTERVALS and isinstance(source, str) and source.strip():
+    if kind in KINDS and isinstance(source, str) and source.strip():
         provenance = Provenance(kind, source, DEFAULT_INTERVALS[kind] if interval is None else interval, note)
     return Leaf(data, document, location, provenance)
 
@@ -254,7 +255,7 @@ def _new(known: list[Fault], more: list[Fault]) -> list[Fault]:
     places = {(fault.file, fault.line, fault.column) for fault in known}
     doubted = {fault.file for fault in known if fault.field.endswith("provenance")}
     found: list[Fault] = []
-    for fault in more:
+    for fault in sorted(more, key=lambda f: f.rule == _NO_PROVENANCE):
         if fault.rule == _NO_PROVENANCE:
             if fault.file in doubted:
                 continue
@@ -264,6 +265,7 @@ def _new(known: list[Fault], more: list[Fault]) -> list[Fault]:
                 fault = replace(fault, rule=f"{_NO_PROVENANCE}; {count - 1} more values have none either")
         if (fault.file, fault.line, fault.column) not in places or not fault.line:
             found.append(fault)
+            places.add((fault.file, fault.line, fault.column))
     return found
 
 
