@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -54,6 +56,7 @@ def main() -> None:
     """Entry point: every expected fault is one message and an exit code."""
     try:
         code = lookupsim(standalone_mode=False)
+        sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Exit as ended:
         sys.exit(ended.exit_code)
@@ -64,17 +67,31 @@ def main() -> None:
         click.echo("interrupted", err=True)
         sys.exit(130)
     except BrokenPipeError:
-        sys.stderr.close()
+        _drop_output()
         sys.exit(141)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.EDQUOT):
+            raise
+        _drop_output()
+        click.echo(f"lookupsim: the output cannot be written: {error.strerror}", err=True)
+        sys.exit(1)
     except Exception as error:
         _expected(error)
 
 
+def _drop_output() -> None:
+    """What is still buffered for stdout cannot be written; the interpreter must not try again at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+
+
 def _expected(error: Exception) -> None:
     from simulator.predict import PredictionError
+    from simulator.units import UnitError
     from simulator.yamlfile import SpecFileError
 
-    if not isinstance(error, (SpecFileError, PredictionError)):
+    if not isinstance(error, (SpecFileError, PredictionError, UnitError)):
         raise error
     click.echo(str(error), err=True)
     sys.exit(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import stat
 import sys
 import tempfile
 from pathlib import Path
@@ -48,19 +49,29 @@ def write_json(path: Path | None, payload: Any) -> None:
     if path is None:
         click.echo(text, nl=False)
         return
-    handle = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        target = path.resolve()  # a link stays a link: the file that it leads to is replaced
+        if path.exists() and not path.is_file():
+            path.write_text(text)  # a device or pipe is written to, never replaced by a file
+        else:
+            _replace(target, text)
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that go round in a circle
+        fail(f"--json {path}: cannot be written: {getattr(error, 'strerror', None) or error}")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes beside `path` and renames, so that a full disk or an interruption leaves the old file."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+    try:
         with os.fdopen(handle, "w") as stream:
             stream.write(text)
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
+        os.chmod(temporary, stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666 & ~umask)
         os.replace(temporary, path)
-    except OSError as error:
-        if handle is not None:
-            Path(temporary).unlink(missing_ok=True)
-        fail(f"--json {path}: cannot be written: {error.strerror}")
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def write_csv(rows: list[dict[str, Any]]) -> None:

@@ -19,7 +19,7 @@ def _table(*columns: str) -> Any:
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in ("id", "status"))
+        table.add_column(column, overflow="fold", no_wrap=column in ("id", "status", "value", "from"))
     return table
 
 
@@ -72,15 +72,22 @@ def show(machine: str, as_yaml: bool, json_file: Path | None) -> None:
     if as_yaml:
         click.echo(dump_machine(cpu), nl=False)
         return
+    sources: dict[str, int] = {}
     table = _table("value", "", "from", "source")
     for row in rows:
         given = row.provenance
-        interval = f" +-{given.interval:.0%}" if given and given.kind in ("estimated", "announced") else ""
-        note = f" ({given.note})" if given and given.note else ""
-        table.add_row(
-            row.path, row.text, f"{given.kind}{interval}" if given else "", f"{given.source}{note}" if given else ""
-        )
-    console().print(table)
+        if given is None:
+            table.add_row(row.path, row.text, "", "")
+            continue
+        source = f"{given.source} ({given.note})" if given.note else given.source
+        number = sources.setdefault(source, len(sources) + 1)
+        table.add_row(row.path, row.text, f"{given.kind} +-{given.interval:.0%}", f"[{number}]")
+    out = console()
+    out.print(table)
+    notes = _table("", "source")
+    for source, number in sources.items():
+        notes.add_row(f"[{number}]", source)
+    out.print(notes)
 
 
 @spec.command("list")
@@ -88,11 +95,17 @@ def show(machine: str, as_yaml: bool, json_file: Path | None) -> None:
 def list_(json_file: Path | None) -> None:
     """The shipped machines: cores a socket, MiB of L2 a core and L3 a socket, memory GB/s."""
     from simulator.specfile import available_machines, load_machine
+    from simulator.yamlfile import SpecFileError
 
     table = _table("id", "cores", "isa", "L2", "L3", "GB/s", "status")
-    records = []
+    records, faults = [], []
     for name in available_machines():
-        cpu = load_machine(name)
+        try:
+            cpu = load_machine(name)
+        except SpecFileError as error:
+            faults.append(str(error))
+            table.add_row(name, "", "", "", "", "", "broken")
+            continue
         last = cpu.caches.L3
         mib = 2.0**20
         l3 = 0.0 if last is None else last.size_bytes * cpu.cores_per_socket / last.cores_per_instance / mib
@@ -129,6 +142,9 @@ def list_(json_file: Path | None) -> None:
     if json_file is not None:
         write_json(json_file, {"machines": records})
     console().print(table)
+    click.echo("\nL2: MiB a core. L3: MiB a socket. GB/s: peak of the memory of a socket.")
+    if faults:
+        fail("\n".join(faults))
 
 
 @spec.command()
@@ -145,14 +161,14 @@ def diff(a: str, b: str, json_file: Path | None) -> None:
     if json_file is not None:
         write_json(
             json_file,
-            {"a": left.id, "b": right.id, "differences": [dict(zip(("path", "a", "b"), r, strict=True)) for r in rows]},
+            {"a": left.id, "b": right.id, "differences": [row._asdict() for row in rows]},
         )
     if not rows:
         click.echo(f"{a} and {b} are the same machine")
         return
-    table = _table("value", left.id, right.id)
+    table = _table("value", left.id, right.id, "ratio")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(row.path, row.a, row.b, "" if row.ratio is None else f"{row.ratio:.3g}")
     console().print(table)
 
 

@@ -17,6 +17,7 @@ IDENTITY_TOLERANCE = 0.02
 def check(machine: Machine, locate: Locate) -> tuple[list[Fault], list[Fault]]:
     """(errors, warnings) of a machine; `locate` finds the file's leaf of a dotted path."""
     found = _Findings(locate)
+    _whole_numbers(machine, found)
     _geometry(machine, found)
     _latencies(machine, found)
     _sharing(machine, found)
@@ -34,6 +35,11 @@ class _Findings:
     def error(self, path: str, rule: str, got: str = "") -> None:
         self.errors.append(replace(self.locate(path).fault(rule, got), field=path))
 
+    def gives(self, path: str) -> bool:
+        """Whether the file itself states this value (and not the schema's default)."""
+        leaf = self.locate(path)
+        return bool(leaf.names(path))
+
     def warn(self, path: str, rule: str, got: str = "") -> None:
         self.warnings.append(replace(self.locate(path).fault(rule, got), field=path))
 
@@ -47,6 +53,29 @@ def _named(machine: Machine) -> list[tuple[str, Any]]:
     return [(n, level) for n in ("L1", "L2", "L3", "L4") if (level := getattr(caches, n)) is not None]
 
 
+def _whole_numbers(machine: Machine, found: _Findings) -> None:
+    """Things that can be counted. Lines in flight and instructions per cycle are averages and may be fractions."""
+    counted = {
+        "cores_per_socket": machine.cores_per_socket,
+        "sockets": machine.sockets,
+        "threads_per_core": machine.threads_per_core,
+        "year": machine.year,
+        "core.vector.registers": machine.core.vector.registers,
+        "tlb.l1_entries_4k": machine.tlb.l1_entries_4k,
+        "tlb.l1_entries_2m": machine.tlb.l1_entries_2m,
+        "tlb.l2_entries_4k": machine.tlb.l2_entries_4k,
+        "tlb.l2_entries_2m": machine.tlb.l2_entries_2m,
+        "memory.channels": machine.memory.channels,
+    }
+    if (matrix := machine.core.matrix) is not None:
+        counted |= {f"core.matrix.{name}": getattr(matrix, name) for name in ("tile_rows", "tile_columns", "tiles")}
+    for name, level in _named(machine):
+        counted |= {f"caches.{name}.{key}": getattr(level, key) for key in ("ways", "sets", "cores_per_instance")}
+    for path, value in counted.items():
+        if value is not None and not float(value).is_integer():
+            found.error(path, "must be a whole number", f"{value:g}")
+
+
 def _geometry(machine: Machine, found: _Findings) -> None:
     for name, level in _named(machine):
         way = level.ways * level.line_bytes
@@ -58,10 +87,13 @@ def _geometry(machine: Machine, found: _Findings) -> None:
             found.error(
                 f"caches.{name}.size", f"must be a multiple of ways x line = {_size(way)}", _size(level.size_bytes)
             )
-        if level.line_bytes != machine.caches.L1.line_bytes:
-            found.error(f"caches.{name}.line", "all levels need the same line size", _size(level.line_bytes))
         if level.size_bytes / level.cores_per_instance < machine.caches.L1.size_bytes and name == "L2":
             found.error(f"caches.{name}.size", "an L2 smaller than the L1 is no cache for it", _size(level.size_bytes))
+    lines = {name: level.line_bytes for name, level in _named(machine)}
+    if len(set(lines.values())) > 1:
+        odd = next((name for name in lines if found.gives(f"caches.{name}.line")), "L1")
+        rule = f"all levels need the same line size: {', '.join(f'{name} {_size(v)}' for name, v in lines.items())}"
+        found.error(f"caches.{odd}.line", rule)
 
 
 def _latencies(machine: Machine, found: _Findings) -> None:
@@ -69,7 +101,9 @@ def _latencies(machine: Machine, found: _Findings) -> None:
     previous_name, previous = "", 0.0
     for name, level in _named(machine):
         now = level.latency.at(hz)
-        if previous_name and now <= previous:
+        if now <= 0.0:
+            found.error(f"caches.{name}.latency", "a latency must be above 0")
+        elif previous_name and now <= previous:
             rule = f"latency must rise outwards: {previous_name} has {previous * 1e9:.3g} ns"
             found.error(f"caches.{name}.latency", rule, f"{now * 1e9:.3g} ns")
         previous_name, previous = name, now

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, is_dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from simulator.machine import DEFAULT_INTERVALS, FORMAT_VERSION, Curve, Duration, Machine, Provenance, Rate
 from simulator.schema import Entry, schema
@@ -80,6 +80,8 @@ class SpecValue:
     path: str
     text: str
     provenance: Provenance | None
+    value: Any = None
+    """In base units, as the machine holds it."""
 
 
 def values(machine: Machine) -> list[SpecValue]:
@@ -98,12 +100,41 @@ def _values(value: Any, path: str, provenance: dict[str, Provenance]) -> Iterato
         text = _text(inner, entry)
         if isinstance(text, list):
             text = ", ".join(f"{item[0]}: {item[1]}" if isinstance(item, list) else str(item) for item in text)
-        yield SpecValue(f"{path}{key}", str(text), provenance.get(f"{path}{key}"))
+        yield SpecValue(f"{path}{key}", str(text), provenance.get(f"{path}{key}"), inner)
 
 
-def differences(a: Machine, b: Machine) -> list[tuple[str, str, str]]:
-    """(path, text in a, text in b) of the values that differ; '-' where a machine has none."""
-    left = {v.path: v.text for v in values(a)}
-    right = {v.path: v.text for v in values(b)}
-    paths = list(dict.fromkeys([*left, *right]))
-    return [(p, left.get(p, "-"), right.get(p, "-")) for p in paths if left.get(p) != right.get(p)]
+class Difference(NamedTuple):
+    """One value that two machines do not share. `ratio` is b / a where both are one number of one unit."""
+
+    path: str
+    a: str
+    b: str
+    ratio: float | None
+
+
+def differences(a: Machine, b: Machine) -> list[Difference]:
+    """The values that differ; '-' where a machine has none."""
+    left = {v.path: v for v in values(a)}
+    right = {v.path: v for v in values(b)}
+    found = []
+    for path in dict.fromkeys([*left, *right]):
+        one, two = left.get(path), right.get(path)
+        if one is None or two is None or one.text != two.text:
+            ratio = None if one is None or two is None else _ratio(one.value, two.value)
+            found.append(Difference(path, one.text if one else "-", two.text if two else "-", ratio))
+    return found
+
+
+def _ratio(a: Any, b: Any) -> float | None:
+    if isinstance(a, (Duration, Rate)) and type(a) is type(b):
+        parts = [(x, y) for x, y in zip(_parts(a), _parts(b), strict=True) if x or y]
+        return _ratio(*parts[0]) if len(parts) == 1 else None
+    if isinstance(a, float) and isinstance(b, float) and a != 0.0:
+        return b / a
+    return None
+
+
+def _parts(value: Duration | Rate) -> tuple[float, float]:
+    if isinstance(value, Duration):
+        return value.cycles, value.seconds
+    return value.bytes_per_cycle, value.bytes_per_second

@@ -25,13 +25,20 @@ SUBFOLDERS = ("", "future", "calibrated", "base")
 MAX_BASES = 8
 KINDS = tuple(DEFAULT_INTERVALS)
 _NO_PROVENANCE = "no provenance: give the value, its section or the file 'provenance:' and 'source:'"
+_MISSING = "missing"
 _HEAD = ("format_version", "base", "abstract")
 _SECTION = ("provenance", "source", "interval")
 _VALUE = ("value", "provenance", "source", "interval", "note")
 
 LATENCY_SIZE_EXPONENT = 0.15
-"""latency ~ size^0.15 when only a cache's size is changed: between Zen 3's L3 with and without stacked SRAM (47 -> 50 cycles
-for 32 -> 96 MiB, exponent 0.06) and the step from Ice Lake's to Sapphire Rapids' L2 (14 -> 16 cycles for 1.25 -> 2 MiB, 0.28)."""
+"""latency ~ size^0.15 when only a cache's size is changed.
+
+Chosen between two published pairs: Zen 3's L3 with and without stacked SRAM (47 -> 50 cycles for 32 -> 96 MiB, exponent
+ln(50/47) / ln 3 = 0.06; chipsandcheese.com, deep-diving-zen-3-v-cache) and the step from Ice Lake's to Sapphire Rapids' L2
+(14 -> 16 cycles for 1.25 -> 2 MiB, 0.28; chipsandcheese.com, a-peek-at-sapphire-rapids), which also changed the process and
+the core. Wire delay alone would give 0.5, the pessimistic bound: ask for it with `--set caches.L2.latency=...`.
+"""
+_ABSTRACT = re.compile(r"^abstract:[ \t]*(?:true|True|TRUE)[ \t]*(?:#.*)?$", re.MULTILINE)
 
 
 # --- the merged tree ----------------------------------------------------------------------------------------------
@@ -45,6 +52,12 @@ class Leaf:
     document: Document
     location: Location
     provenance: Provenance | None
+
+    def names(self, path: str) -> bool:
+        """Whether this is the value of that dotted path; one set from the command line has its path as source."""
+        if not self.location:
+            return self.provenance is not None and self.provenance.source == f"set: {path}"
+        return dotted(tuple(part for part in self.location if part != "value")) == path
 
     def fault(self, rule: str, got: str = "", suggestion: str = "", *, at_key: bool = False) -> Fault:
         """A fault at this value."""
@@ -104,10 +117,13 @@ def _interval(data: dict[Any, Any], location: Location, document: Document, inhe
     if "interval" not in data:
         return inherited
     try:
-        return units.parse(data["interval"], Dimension.FRACTION)
+        interval = units.parse(data["interval"], Dimension.FRACTION)
+        if interval > 1.0:
+            raise UnitError(f"an interval is a share of the value, at most 1 (5 % or 0.05), got {data['interval']}")
     except UnitError as error:
         document.fault((*location, "interval"), str(error))
         return inherited
+    return interval
 
 
 def _check_provenance(data: dict[Any, Any], location: Location, document: Document) -> None:
@@ -146,8 +162,16 @@ def machine_files(folder: Path = SPEC_FOLDER) -> dict[str, Path]:
 
 
 def available_machines(folder: Path = SPEC_FOLDER) -> list[str]:
-    """Ids of the shipped machines: servers first, then future ones; abstract bases left out."""
-    return [name for name, path in machine_files(folder).items() if path.parent.name != "base"]
+    """Ids of the shipped machines: servers first, then future ones; files with `abstract: true` left out."""
+    return [name for name, path in machine_files(folder).items() if not _is_abstract(path)]
+
+
+def _is_abstract(path: Path) -> bool:
+    """Whether a file calls itself abstract; read as text, because listing names must not cost parsing every spec."""
+    try:
+        return _ABSTRACT.search(path.read_bytes()[: yamlfile.MAX_BYTES].decode("utf-8", "replace")) is not None
+    except OSError:
+        return False
 
 
 def find(reference: str | Path, folder: Path = SPEC_FOLDER) -> Path:
@@ -161,7 +185,7 @@ def find(reference: str | Path, folder: Path = SPEC_FOLDER) -> Path:
     public = available_machines(folder)
     near = suggest(text, public)
     rule = "no machine of this name; lookupsim spec list shows them"
-    raise SpecFileError([Fault(text, 0, 0, "", rule, "", near)])
+    raise SpecFileError([Fault(text or "''", 0, 0, "", rule, "", near)])
 
 
 @dataclass(frozen=True)
@@ -242,7 +266,7 @@ def read_spec(
     faults += more
     if machine is None:
         return Reading(None, tuple(faults))
-    errors, warnings = speccheck.check(machine, lambda path: _locate(tree, path))
+    errors, warnings = speccheck.check(machine, lambda path: _locate(tree, path, document))
     if errors:
         return Reading(None, tuple(errors), tuple(warnings))
     if notes:
@@ -263,9 +287,10 @@ def _new(known: list[Fault], more: list[Fault]) -> list[Fault]:
             count = sum(other.rule == _NO_PROVENANCE and other.file == fault.file for other in more)
             if count > 1:
                 fault = replace(fault, rule=f"{_NO_PROVENANCE}; {count - 1} more values have none either")
-        if (fault.file, fault.line, fault.column) not in places or not fault.line:
+        if (fault.file, fault.line, fault.column) not in places or not fault.line or fault.rule == _MISSING:
             found.append(fault)
-            places.add((fault.file, fault.line, fault.column))
+            if fault.rule != _MISSING:  # several may be missing from one section, and hide nothing there
+                places.add((fault.file, fault.line, fault.column))
     return found
 
 
@@ -341,7 +366,7 @@ def _convert(
             values[key], more = _convert(node, entry.kind, document, f"{path}{key}.", partial=partial)
             faults += more
         elif is_dataclass(entry.kind) and not _is_pair(entry.kind):
-            if node.value is None:
+            if node.value is None and not entry.required:
                 values[key] = None
             else:
                 faults.append(node.fault("a section of fields is needed here", shown(node.value)))
@@ -378,8 +403,8 @@ def _first_leaf(node: Any) -> _FirstLeaf:
 
 
 def _missing(document: Document, path: str, key: str) -> Fault:
-    line, column = document.key_marks.get(tuple(path.split(".")[:-1]), (0, 0))
-    return Fault(document.file, line, column, f"{path}{key}", "missing")
+    line, column = document.key_marks.get(tuple(path.split(".")[:-1]), (1, 1))
+    return Fault(document.file, line, column, f"{path}{key}", _MISSING)
 
 
 def _leaves(node: Any) -> Iterator[Leaf]:
@@ -396,14 +421,24 @@ def _quantity(value: Any, entry: Entry) -> Any:
     if entry.kind is Duration or entry.kind is Rate:
         return parse_pair(value, entry.kind)
     if entry.kind == Curve:
-        return _curve(value, dimension)
+        return parse_curve(value, dimension)
     if entry.kind is float and dimension is not None:
         return units.parse(value, dimension)
-    if get_origin(entry.kind) is tuple and isinstance(value, list):
-        return tuple(value)
-    if entry.kind is str and value is None:
-        return ""
+    if get_origin(entry.kind) is tuple:
+        return _names(value)
+    if entry.kind is str and entry.required and (value is None or value == ""):
+        raise UnitError("must be text, got nothing")
     return value
+
+
+def _names(value: Any) -> tuple[Any, ...]:
+    """A list of words, each once."""
+    if not isinstance(value, list):
+        raise UnitError(f"must be a list in brackets, e.g. [avx2, avx512], got {shown(value)}")
+    twice = next((item for index, item in enumerate(value) if item in value[:index]), None)
+    if twice is not None:
+        raise UnitError(f"{shown(twice)} is given twice")
+    return tuple(value)
 
 
 def parse_pair(value: Any, kind: Any) -> Any:
@@ -429,7 +464,7 @@ def parse_pair(value: Any, kind: Any) -> Any:
     return kind(parts[cycle], parts[other])
 
 
-def _curve(value: Any, dimension: Dimension | None) -> Curve:
+def parse_curve(value: Any, dimension: Dimension | None) -> Curve:
     """{1: 3.8 GHz, 56: 3.0 GHz}, [[1, 0.5], [64, 0.9]] or one value for all x, as ((x, y), ...)."""
     wanted = Dimension.FRACTION if dimension is None else dimension
     if isinstance(value, dict):
@@ -490,19 +525,26 @@ def _pydantic_fault(item: Any, tree: Tree) -> Fault:
     leaf = _locate(tree, ".".join(location))
     rule = _PYDANTIC_RULES.get(item["type"], "").format(**item.get("ctx", {}))
     suggestion = ""
+    got = shown(item["input"])
+    if isinstance(item["input"], float) and isinstance(leaf.value, (str, int, float)):
+        got = str(leaf.value)
     if item["type"] == "literal_error":
         choices = re.findall(r"'([^']*)'", item["ctx"]["expected"])
         rule = f"must be one of {', '.join(choices)}"
         suggestion = suggest(str(item["input"]), choices)
-    return leaf.fault(rule or str(item["msg"]).lower(), shown(item["input"]), suggestion)
+    return leaf.fault(rule or str(item["msg"]).lower(), got, suggestion)
 
 
-def _locate(tree: Tree, path: str) -> Leaf:
-    """The leaf at a dotted path, or the first one below it, or of the file."""
+def _locate(tree: Tree, path: str, document: Document | None = None) -> Leaf:
+    """The leaf at a dotted path, or else the first one of the innermost section on the way (in `document`, if it has any)."""
     node: Any = tree
     for part in path.split("."):
         if isinstance(node, dict) and part in node:
             node = node[part]
         else:
             break
-    return next(_leaves(node)) if isinstance(node, dict) else node
+    if not isinstance(node, dict):
+        leaf: Leaf = node
+        return leaf
+    leaves = list(_leaves(node))
+    return next((leaf for leaf in leaves if leaf.document is document), leaves[0])

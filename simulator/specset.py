@@ -6,27 +6,22 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_origin
 
 from simulator import units
-from simulator.machine import Duration, Machine, Provenance
+from simulator.machine import Duration, Machine, Memory, Provenance, interpolate_log
 from simulator.schema import Entry, schema
-from simulator.specfile import LATENCY_SIZE_EXPONENT, Leaf, Tree, parse_pair
+from simulator.specfile import LATENCY_SIZE_EXPONENT, Leaf, Tree, parse_curve, parse_pair
 from simulator.units import Dimension, UnitError
 from simulator.yamlfile import Document, Fault, suggest
 
-_FOLLOWERS: dict[str, tuple[tuple[str, Dimension], ...]] = {
-    "memory.bandwidth": (
-        ("memory.read_bandwidth", Dimension.BANDWIDTH),
-        ("memory.transfer_rate", Dimension.TRANSFERS),
-    ),
-    "memory.channels": (("memory.bandwidth", Dimension.BANDWIDTH), ("memory.read_bandwidth", Dimension.BANDWIDTH)),
-    "memory.transfer_rate": (("memory.bandwidth", Dimension.BANDWIDTH), ("memory.read_bandwidth", Dimension.BANDWIDTH)),
-}
-"""Set value -> values that scale with it unless they are set too."""
-
-_OWN = {
-    "memory.bandwidth": Dimension.BANDWIDTH,
+_MEMORY = ("memory.channels", "memory.transfer_rate", "memory.channel_width")
+"""The factors of memory.bandwidth."""
+_DIMENSIONS = {
     "memory.channels": Dimension.COUNT,
     "memory.transfer_rate": Dimension.TRANSFERS,
+    "memory.channel_width": Dimension.SIZE,
+    "memory.bandwidth": Dimension.BANDWIDTH,
+    "memory.read_bandwidth": Dimension.BANDWIDTH,
 }
+_CLOCKS = ("scalar", "avx2", "avx512", "amx", "neon")
 
 
 def apply_overrides(
@@ -43,14 +38,15 @@ def apply_overrides(
             faults.append(fault)  # type: ignore[arg-type]
             continue
         tree = _put(tree, path, _leaf(name, path, text))
-    for path, text in overrides.items():
-        if faults:
-            break
-        name = f"--set {path}={text}"
+    if not faults:
         try:
-            tree = _follow(tree, before, path, overrides, name, notes, scale_latency)
+            follower = _Followers(tree, before, overrides, notes)
+            follower.memory()
+            follower.caches(scale_latency)
+            follower.clocks()
+            tree = follower.tree
         except UnitError:
-            continue  # the conversion reports it with its place
+            pass  # the conversion reports it with its place
     return tree, faults, notes
 
 
@@ -101,31 +97,83 @@ def _put(tree: Any, path: str, leaf: Leaf) -> Tree:
     return copy
 
 
-def _follow(
-    tree: Tree, before: Tree, path: str, overrides: Mapping[str, str], name: str, notes: list[str], scale_latency: bool
-) -> Tree:
-    old, new = _get(before, path), _get(tree, path)
-    if old is None or new is None:
-        return tree
-    if path in _OWN:
-        factor = units.parse(new.value, _OWN[path]) / units.parse(old.value, _OWN[path])
-        for other, dimension in _FOLLOWERS[path]:
-            if other not in overrides and (leaf := _get(tree, other)) is not None:
-                value = units.format_quantity(units.parse(leaf.value, dimension) * factor, dimension)
-                tree = _put(tree, other, _leaf(name, other, value))
-                notes.append(f"{other} follows {path}: {value}")
-    parts = path.split(".")
-    if len(parts) == 3 and parts[0] == "caches" and parts[2] == "size":
-        factor = units.parse(new.value, Dimension.SIZE) / units.parse(old.value, Dimension.SIZE)
-        sets = f"caches.{parts[1]}.sets"
-        if sets not in overrides and (leaf := _get(tree, sets)) is not None and leaf.value is not None:
-            tree = _put(tree, sets, _leaf(name, sets, units.parse(leaf.value, Dimension.COUNT) * factor))
-        latency = f"caches.{parts[1]}.latency"
-        if scale_latency and latency not in overrides and (leaf := _get(tree, latency)) is not None:
-            scale = factor**LATENCY_SIZE_EXPONENT
-            given = parse_pair(leaf.value, Duration)
-            terms = [(given.cycles, Dimension.CYCLES), (given.seconds, Dimension.TIME)]
-            value = " + ".join(units.format_quantity(float(f"{v * scale:.4g}"), d) for v, d in terms if v) or "0 cycles"
-            tree = _put(tree, latency, _leaf(name, latency, value))
-            notes.append(f"{latency} follows the size (x size^{LATENCY_SIZE_EXPONENT:g}): {value}")
-    return tree
+class _Followers:
+    """Values that have to move with the ones that were set, so that a what-if is one --set. A value that is set stays."""
+
+    def __init__(self, tree: Tree, before: Tree, overrides: Mapping[str, str], notes: list[str]) -> None:
+        self.tree, self.before, self.overrides, self.notes = tree, before, overrides, notes
+
+    def memory(self) -> None:
+        """bandwidth = channels x transfer_rate x channel_width; read_bandwidth keeps its share of it."""
+        product = 1.0
+        for path in _MEMORY:
+            product *= self._factor(path)
+        if "memory.bandwidth" not in self.overrides:
+            change = product
+            self._scale("memory.bandwidth", product, ", ".join(p for p in _MEMORY if p in self.overrides))
+        else:
+            change = self._factor("memory.bandwidth")
+            self._scale("memory.transfer_rate", change / product, "memory.bandwidth")
+        self._scale("memory.read_bandwidth", change, "memory.bandwidth")
+
+    def caches(self, scale_latency: bool) -> None:
+        """A cache that grows has more sets (its ways stay) and answers later."""
+        for level in ("L1", "L2", "L3", "L4"):
+            size, sets, latency = (f"caches.{level}.{key}" for key in ("size", "sets", "latency"))
+            factor, ways = self._factor(size), self._factor(f"caches.{level}.ways")
+            leaf = _get(self.tree, sets)
+            if factor != ways and sets not in self.overrides and leaf is not None and leaf.value is not None:
+                count = units.parse(leaf.value, Dimension.COUNT) * factor / ways
+                causes = ", ".join(p for p in (size, f"caches.{level}.ways") if p in self.overrides)
+                self._put(sets, int(count) if count.is_integer() else count, causes)
+            leaf = _get(self.tree, latency)
+            if factor != 1.0 and scale_latency and latency not in self.overrides and leaf is not None:
+                scale = factor**LATENCY_SIZE_EXPONENT
+                given = parse_pair(leaf.value, Duration)
+                terms = ((given.cycles, Dimension.CYCLES), (given.seconds, Dimension.TIME))
+                parts = [units.format_quantity(float(f"{v * scale:.4g}"), d) for v, d in terms if v]
+                self._put(latency, " + ".join(parts) or "0 cycles", f"the size (x size^{LATENCY_SIZE_EXPONENT:g})")
+
+    def clocks(self) -> None:
+        """Clock curves end at the last core that exists."""
+        if "cores_per_socket" not in self.overrides:
+            return
+        cores = units.parse(self.overrides["cores_per_socket"], Dimension.COUNT)
+        for name in _CLOCKS:
+            path = f"clock.{name}"
+            leaf = _get(self.tree, path)
+            if path in self.overrides or leaf is None or leaf.value is None or cores < 1.0:
+                continue
+            curve = parse_curve(leaf.value, Dimension.FREQUENCY)
+            if curve[-1][0] <= cores:
+                continue
+            kept = [point for point in curve if point[0] < cores]
+            end = (cores, float(f"{interpolate_log(curve, cores):.10g}"))
+            points = [[x, units.format_quantity(y, Dimension.FREQUENCY)] for x, y in (*kept, end)]
+            self._put(path, points, "cores_per_socket", f"ends at {cores:g} cores with {points[-1][1]}")
+
+    def _factor(self, path: str) -> float:
+        """New over old of a value that was set; 1 where it was not, or where a ratio has no meaning."""
+        old, new = _get(self.before, path), _get(self.tree, path)
+        if path not in self.overrides or new is None:
+            return 1.0
+        dimension = _DIMENSIONS.get(path, Dimension.SIZE if path.endswith(".size") else Dimension.COUNT)
+        above = units.parse(new.value, dimension)
+        if old is not None and old.value is not None:
+            below = units.parse(old.value, dimension)
+        else:
+            below = Memory.channel_bytes if path == "memory.channel_width" else 0.0
+        return above / below if above > 0.0 and below > 0.0 else 1.0
+
+    def _scale(self, path: str, factor: float, because: str) -> None:
+        leaf = _get(self.tree, path)
+        if factor == 1.0 or path in self.overrides or leaf is None:
+            return
+        value = float(f"{units.parse(leaf.value, _DIMENSIONS[path]) * factor:.15g}")
+        self._put(path, units.format_quantity(value, _DIMENSIONS[path]), because)
+
+    def _put(self, path: str, value: Any, because: str, shown: str = "") -> None:
+        causes = [cause for cause in self.overrides if cause in because] or list(self.overrides)
+        name = ", ".join(f"--set {cause}={self.overrides[cause]}" for cause in causes)
+        self.tree = _put(self.tree, path, _leaf(name, path, value))
+        self.notes.append(f"{path} follows {because}: {shown or value}")

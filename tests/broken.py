@@ -70,7 +70,6 @@ memory:
 """
 
 TILES = "{tile_rows: 16, tile_columns: 16, tile_row_bytes: 64 B, tiles: 8, cycles_per_operation: 16 cycles}"
-TILES = "{tile_rows: 16, tile_columns: 16, tile_row_bytes: 64 B, tiles: 8, cycles_per_operation: 16 cycles}"
 Edit = tuple[str, str]
 
 CASES: dict[str, tuple[Edit, ...]] = {
@@ -136,6 +135,40 @@ CASES: dict[str, tuple[Edit, ...]] = {
     "an alias": (("name: Test CPU\nvendor: none", "name: &a Test CPU\nvendor: *a"),),
     "not YAML": (("isa: [avx2, avx512, avx512_vnni]", "isa: [avx2, avx512"),),
     "two faults at once": (("size: 48 KiB", "size: 48"), ("latency: 110 ns", "latncy: 110 ns")),
+    "a fraction of a core": (("cores_per_socket: 8", "cores_per_socket: 8.5"),),
+    "a fraction of a channel": (("channels: 8", "channels: 8.5"), ("307.2", "326.4")),
+    "an L1 that answers at once": (("latency: 5 cycles", "latency: 0 cycles"),),
+    "an L2 smaller than the L1": (("size: 2 MiB", "size: 32 KiB"), ("sets: 2048", "sets: 32")),
+    "two line sizes": (
+        ("    ways: 12", "    ways: 12\n    line: 64 B"),
+        ("    sets: 2048", "    sets: 1024\n    line: 128 B"),
+    ),
+    "a base clock of nothing": (("clock:\n", "clock:\n  base: 0 GHz\n"),),
+    "an efficiency above 1": (("tlb:", "software:\n  gemm_efficiency_fp32: {1: 0.5, 64: 1.5}\ntlb:"),),
+    "a miss share that falls": (("ways: 12", "ways: 12\n    cyclic_miss_curve: {0.5: 0.5, 1: 0.2}"),),
+    "a miss share above 1": (("ways: 12", "ways: 12\n    random_miss_curve: {0.5: 0.5, 1: 120 %}"),),
+    "a curve of triples": (("{1: 4 GHz, 8: 3.5 GHz}", "[[1, 4 GHz, 3]]"),),
+    "an empty curve": (("{1: 4 GHz, 8: 3.5 GHz}", "{}"),),
+    "bf16 products without the instruction": (
+        ("    dot_int8_per_cycle: 2", "    dot_int8_per_cycle: 2\n    dot_bf16_per_cycle: 1"),
+    ),
+    "neon beside avx": (("avx512_vnni]", "avx512_vnni, neon]"),),
+    "instruction sets as text": (("isa: [avx2, avx512, avx512_vnni]", "isa: avx2"),),
+    "an instruction set twice": (("[avx2, avx512,", "[avx2, avx2, avx512,"),),
+    "no name": (("name: Test CPU", "name:"),),
+    "a number for a name": (("name: Test CPU", "name: 8380"),),
+    "a required section of nothing": (("base: server", "base: server\nsoftware: null"),),
+    "an interval in per cent without the sign": (("size: 48 KiB", "size: {value: 48 KiB, interval: 5}"),),
+    "abstract": (("base: server", "base: server\nabstract: true"),),
+    "abstract that is no truth value": (("base: server", "base: server\nabstract: maybe"),),
+    "a tab": (("  L1:\n    size", "  L1:\n\tsize"),),
+    "too deep": (("name: Test CPU", f"name: {'[' * 40}{']' * 40}"),),
+    "core bandwidth above the peak": (("capacity: 1 TiB", "capacity: 1 TiB\n  core_bandwidth: 400 GB/s"),),
+    "faults of three kinds": (
+        ("ways: 12", "ways: 010"),
+        ("latency: 16 cycles", "latency: 16 cyclse"),
+        ("channels: 8", "chanels: 8"),
+    ),
     "a list": ((VALID, "- 1\n- 2\n"),),
     "empty": ((VALID, ""),),
 }
@@ -150,6 +183,19 @@ SETTINGS = (
     {"caches.L3.cores_per_instance": "64"},
     {"memory.latency": "1 ns"},
     {"status": "shiping"},
+    {"caches.L2.size": "0 B"},
+    {"caches.L1.size": "64 KiB"},
+    {"caches.L4.size": "1 MiB"},
+    {"memory.channels": "0"},
+    {"memory.channels": "nan"},
+    {"memory.channels": "9.5"},
+    {"memory.bandwidth": "1 TB/s", "memory.transfer_rate": "4800 MT/s"},
+    {"cores_per_socket": "4"},
+    {"name": ""},
+    {"": "3"},
+    {"provenance": "measured"},
+    {"year": "1066"},
+    {"caches.L2.sise": "4MiB", "memory.latncy": "1 ns"},
 )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.machine import Duration, Machine, Provenance, Rate
+from simulator.machine import Duration, Machine, Provenance, interpolate_log
 from simulator.specdump import differences, dump_machine, values
 from simulator.specfile import (
     LATENCY_SIZE_EXPONENT,
@@ -26,70 +25,19 @@ from simulator.specfile import (
 )
 from simulator.yamlfile import SpecFileError, load
 from tests.broken import VALID
-from tests.example import machine, with_tiles
+from tests.strategies import machines
 
 SHIPPED = sorted(available_machines())
-positive = st.floats(1e-3, 1e6, allow_nan=False)
-names = st.text(min_size=1, max_size=30).filter(lambda s: s.isprintable() and s.strip() == s)
-kinds = st.sampled_from(["datasheet", "measured", "announced", "estimated"])
 
 
-@st.composite
-def machines(draw: Any) -> Machine:
-    """Valid machines with awkward numbers, texts and provenances."""
-    base = draw(st.sampled_from([machine(), with_tiles(machine())]))
-    factor = draw(st.floats(1.0, 1.9))
-    hz = draw(st.floats(1e9, 6e9))
-    channels, rate = float(draw(st.integers(1, 24))), draw(st.floats(1e9, 2e10))
-    peak = channels * rate * 8.0
-    l1 = replace(
-        base.caches.L1, latency=Duration(draw(st.floats(1.0, 4.0))), bandwidth=Rate(draw(positive), draw(positive))
-    )
-    l2 = replace(
-        base.caches.L2,
-        latency=Duration(4.0 + factor * 10, 1e-9 * factor),
-        available_fraction=draw(st.floats(0.01, 1.0)),
-    )
-    l3 = replace(
-        base.caches.L3,
-        latency=Duration(30.0, 4e-8 * factor),
-        cyclic_miss_curve=((0.5, 0.0), (draw(st.floats(1, 9)), 1.0)),
-    )  # type: ignore[type-var]
-    memory = replace(
-        base.memory,
-        channels=channels,
-        transfers_per_second=rate,
-        bandwidth_bytes_per_second=peak,
-        read_bandwidth_bytes_per_second=peak * draw(st.floats(0.1, 1.0)),
-        latency_seconds=2e-7 * factor,
-        core_bandwidth_bytes_per_second=None,
-    )
-    changed = replace(
-        base,
-        name=draw(names),
-        notes=draw(st.sampled_from(["", "a note: with colon", "yes"])),
-        year=draw(st.none() | st.integers(2000, 2040).map(float)),
-        tdp_watts=draw(st.none() | positive),
-        clock=replace(base.clock, scalar=((1.0, hz), (8.0, hz * draw(st.floats(0.5, 1.0))))),
-        caches=replace(base.caches, L1=l1, L2=l2, L3=l3),
-        memory=memory,
-    )
-    provenance = {}
-    for value in values(changed):
-        kind = draw(kinds) if len(provenance) < 6 else "estimated"
-        interval = draw(st.sampled_from([0.02, 0.05, 0.15, 0.25, 0.0, 0.123]))
-        provenance[value.path] = Provenance(kind, f"source {len(provenance)}", interval, "")
-    return replace(changed, provenance=provenance)
-
-
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(machines())
 def test_load_of_dump_is_the_machine(cpu: Machine) -> None:
-    again = load_machine_text(dump_machine(cpu), "example.yaml")
+    again = load_machine_text(dump_machine(cpu), f"{cpu.id}.yaml")
     assert again == cpu
     known = {path: cpu.provenance[path] for path in again.provenance}
     assert again.provenance == known
-    assert dump_machine(again) == dump_machine(load_machine_text(dump_machine(again), "example.yaml"))
+    assert dump_machine(again) == dump_machine(load_machine_text(dump_machine(again), f"{cpu.id}.yaml"))
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -156,7 +104,7 @@ def test_amx_does_1024_bf16_flop_and_2048_int8_operations_a_cycle() -> None:
 
 def test_a_variant_states_only_what_differs_and_keeps_the_provenance_of_the_rest() -> None:
     base, variant = load_machine("amd-epyc-9755"), load_machine("l2-rich-zen5")
-    assert {path.rsplit(".", 1)[0] for path, _, _ in differences(base, variant)} <= {
+    assert {row.path.rsplit(".", 1)[0] for row in differences(base, variant)} <= {
         "caches.L2",
         "name",
         "status",
@@ -209,6 +157,78 @@ def test_setting_memory_bandwidth_keeps_the_memory_consistent() -> None:
     assert more.memory.bandwidth_bytes_per_second == pytest.approx(614.4e9)
 
 
+@pytest.mark.parametrize(
+    ("settings", "peak", "read", "transfers"),
+    [
+        ({"memory.channels": "16", "memory.bandwidth": "614.4 GB/s"}, 614.4e9, 500e9, 4.8e9),
+        ({"memory.bandwidth": "614.4 GB/s", "memory.transfer_rate": "9600 MT/s"}, 614.4e9, 500e9, 9.6e9),
+        ({"memory.channels": "4", "memory.transfer_rate": "9600 MT/s"}, 307.2e9, 250e9, 9.6e9),
+        ({"memory.channel_width": "16 B"}, 614.4e9, 500e9, 4.8e9),
+        ({"memory.bandwidth": "614.4 GB/s", "memory.read_bandwidth": "300 GB/s"}, 614.4e9, 300e9, 9.6e9),
+    ],
+)
+def test_memory_settings_combine(settings: dict[str, str], peak: float, read: float, transfers: float) -> None:
+    memory = load_machine_text(VALID, overrides=settings).memory
+    assert memory.bandwidth_bytes_per_second == pytest.approx(peak)
+    assert memory.read_bandwidth_bytes_per_second == pytest.approx(read)
+    assert memory.transfers_per_second == pytest.approx(transfers)
+    assert memory == load_machine_text(VALID, overrides=dict(reversed(settings.items()))).memory
+
+
+def test_fewer_cores_end_the_clock_curves_and_say_so() -> None:
+    base = load_machine_text(VALID)
+    cpu = load_machine_text(VALID, overrides={"cores_per_socket": "4", "caches.L3.cores_per_instance": "4"})
+    assert cpu.clock.scalar[0] == (1.0, 4e9)
+    assert cpu.clock.scalar[-1] == pytest.approx((4.0, interpolate_log(base.clock.scalar, 4.0)))
+    assert "clock.scalar follows cores_per_socket: ends at 4 cores" in cpu.notes
+
+
+def test_other_ways_change_the_sets_and_not_the_latency() -> None:
+    base = load_machine_text(VALID)
+    cpu = load_machine_text(VALID, overrides={"caches.L2.ways": "8"})
+    assert (cpu.caches.L2.sets, cpu.caches.L2.latency) == (4096.0, base.caches.L2.latency)
+    both = load_machine_text(VALID, overrides={"caches.L2.ways": "8", "caches.L2.size": "4 MiB"})
+    assert both.caches.L2.sets == 8192
+
+
+def test_differences_have_a_ratio_where_both_are_one_number() -> None:
+    rows = {
+        row.path: row
+        for row in differences(
+            load_machine_text(VALID),
+            load_machine_text(VALID, overrides={"caches.L2.size": "4MiB", "name": "other", "clock.scalar": "4 GHz"}),
+        )
+    }
+    assert rows["caches.L2.size"] == ("caches.L2.size", "2 MiB", "4 MiB", 2.0)
+    assert rows["caches.L2.latency"].ratio == pytest.approx(2**LATENCY_SIZE_EXPONENT, rel=1e-3)
+    assert rows["name"].ratio is None
+    assert rows["clock.scalar"].ratio is None
+
+
+def test_abstract_files_are_no_machines_wherever_they_lie(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(VALID)
+    (tmp_path / "family.yaml").write_text(VALID.replace("base: server", "abstract: true  # a family"))
+    assert available_machines(tmp_path) == ["mine"]
+
+
+def test_a_fault_in_a_base_is_reported_in_the_base(tmp_path: Path) -> None:
+    (tmp_path / "parent.yaml").write_text(VALID.replace("latency: 110 ns", "latency: 110 MHz"))
+    (tmp_path / "child.yaml").write_text("format_version: 1\nbase: parent\nname: Child\n")
+    assert str(SpecFileError(check_file(tmp_path / "child.yaml").faults)) == (
+        f"{tmp_path}/parent.yaml:57:12: memory.latency: '110 MHz' is a frequency, but a time is needed here"
+    )
+
+
+def test_lists_and_curves_of_a_base_are_replaced_whole(tmp_path: Path) -> None:
+    (tmp_path / "parent.yaml").write_text(VALID)
+    child = "format_version: 1\nbase: parent\nprovenance: measured\nsource: lab\nclock: {scalar: {2: 3 GHz}}\n"
+    (tmp_path / "child.yaml").write_text(child)
+    cpu = load_machine(tmp_path / "child.yaml")
+    assert cpu.clock.scalar == ((2.0, 3e9),)
+    assert cpu.provenance["clock.scalar"] == Provenance("measured", "lab", 0.05)
+    assert cpu.provenance["memory.latency"] == Provenance("datasheet", "a data sheet", 0.02)
+
+
 def test_hbm_like_bandwidth_is_a_warning_not_an_error(tmp_path: Path) -> None:
     path = tmp_path / "hbm.yaml"
     path.write_text(VALID.replace("capacity: 1 TiB", "capacity: 1 TiB\n  core_bandwidth: 40 GB/s"))
@@ -255,3 +275,26 @@ def test_no_mangled_spec_gives_a_traceback(data: Any) -> None:
     target[keys[-1]] = data.draw(junk)
     reading = read_spec(load("mangled.yaml", yaml.safe_dump(tree, sort_keys=False)), "mangled", SPEC_FOLDER, None)
     assert (reading.machine is None) == bool(reading.faults)
+
+
+PATHS = [v.path for v in values(load_machine_text(VALID))]
+texts = st.one_of(
+    st.text(max_size=8),
+    st.sampled_from(
+        ["0", "-1", "1e400", "nan", "4 MiB", "3 GHz", "0 B", "1 ns", "2 cycles + 1 ns", "9 GB/s", "7 B/cycle", "%"]
+    ),
+    st.floats(width=32).map(str),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from(PATHS) | st.text(max_size=10), texts, min_size=1, max_size=3))
+def test_no_setting_gives_a_traceback(overrides: dict[str, str]) -> None:
+    try:
+        cpu = load_machine_text(VALID, overrides=overrides)
+    except SpecFileError as error:
+        message = str(error)
+    else:
+        message = "ok"
+        assert load_machine_text(dump_machine(cpu)) == cpu
+    assert message
