@@ -9,7 +9,8 @@ One call evaluates machines x schedules at once: every number may be an array. R
 - What all sharers of a cache, a chiplet link or the memory read together is bounded by its own bandwidth; the slower of
   the private and the common bound counts.
 - A rare miss to memory stalls a window, not a line: with n = latency / time-per-row rows in the window and miss share m,
-  the row costs on-chip + (1 - (1 - m)^n) (memory - on-chip), at least m x memory. Software prefetch removes the stall.
+  a share 1 - (1 - m)^n of the time passes as if every row came from memory, the rest as if misses cost only their own
+  transfers. Software prefetch removes the stall.
 - Core time overlaps with transfers as p-norms whose exponents are data of the spec; transfers add up.
 """
 
@@ -62,24 +63,28 @@ class PhaseTime:
 
 
 def overlap(core: Any, on_chip: Any, memory: Any, exponents: tuple[Any, Any]) -> Any:
-    """on_chip + pnorm_q(pnorm_p(core, on_chip) - on_chip, memory) with exponents (p, q).
+    """(on_chip N_p + memory N_q) / s with s = on_chip + memory, N_e = (core^e + s^e)^(1/e), exponents (p, q).
 
     Transfers from caches and from memory share one core's miss buffers and follow each other; arithmetic overlaps with
-    both. The result is at least each term, at most their sum, and never falls when one of them rises.
+    each by the exponent of where the data come from. The result is at least each term and at most their sum, never falls
+    when one of them rises, and with q <= p never falls when time moves from on_chip to memory.
     """
-    near = _pnorm(core, on_chip, exponents[0])
-    return on_chip + _pnorm(np.maximum(near - on_chip, 0.0), memory, exponents[1])
+    transfers = on_chip + memory
+    far = memory / np.maximum(transfers, 1e-300)
+    high = np.maximum(core, transfers)
+    ratio = np.minimum(core, transfers) / np.maximum(high, 1e-300)
+    near = _unit_norm(ratio, exponents[0])
+    return high * (near + far * (_unit_norm(ratio, exponents[1]) - near))
 
 
-def _pnorm(a: Any, b: Any, exponent: Any) -> Any:
-    high, low = np.maximum(a, b), np.minimum(a, b)
-    ratio = low / np.maximum(high, 1e-300)
+def _unit_norm(ratio: Any, exponent: Any) -> Any:
+    """(1 + ratio^exponent)^(1/exponent)."""
     if isinstance(exponent, float):
         if exponent == 2.0:
-            return high * np.sqrt(1.0 + ratio * ratio)
+            return np.sqrt(1.0 + ratio * ratio)
         if exponent == 1.0:
-            return high + low
-    return high * (1.0 + ratio**exponent) ** (1.0 / exponent)
+            return 1.0 + ratio
+    return (1.0 + ratio**exponent) ** (1.0 / exponent)
 
 
 def _row_lines_in_flight(stream: Stream, r: Resources) -> tuple[Any, Any]:
@@ -112,6 +117,12 @@ class _Totals:
     memory_seconds: Any = 0.0
     memory_bytes: Any = 0.0
     tlb_seconds: Any = 0.0
+    other_on_chip_seconds: Any = 0.0  # of all but demand-loaded random rows, one core
+    demand_rows: bool = False  # random rows without software prefetch; the fields below are theirs, for one core
+    row_bytes: Any = 0.0
+    row_linear_seconds: Any = 0.0  # their part of memory_seconds
+    row_missed_seconds: Any = 0.0  # if every row came from memory
+    row_stalled_bytes: Any = 0.0  # in windows in which a row misses
 
 
 def _add_stream(stream: Stream, share: Any, r: Resources, ideal: frozenset[str], totals: _Totals) -> None:
@@ -144,25 +155,39 @@ def _add_stream(stream: Stream, share: Any, r: Resources, ideal: frozenset[str],
                 seconds = core_bytes * portion / rate
                 totals.level_seconds[index] = totals.level_seconds[index] + seconds
                 on_chip = on_chip + seconds
+        demand_rows = (1.0 - np.asarray(prefetched)) if rows else 0.0
+        totals.other_on_chip_seconds = totals.other_on_chip_seconds + (1.0 - demand_rows) * on_chip
         miss = shares[-1]
         totals.memory_bytes = totals.memory_bytes + access.bytes * miss * (1.0 + stream.writes)
         if "memory concurrency" in ideal and "memory bandwidth" in ideal:
             continue
         all_missed = core_bytes / memory_rate * write_cost
         linear = miss * all_missed
+        totals.memory_seconds = totals.memory_seconds + linear
         if not rows or "memory concurrency" in ideal:
-            totals.memory_seconds = totals.memory_seconds + linear
             continue
         row_seconds = stream.row_bytes / memory_rate
         window_rows = np.maximum(r.memory_latency_seconds / row_seconds, 1.0)
         stalled = 1.0 - np.exp(window_rows * np.log1p(-np.minimum(miss, 1.0 - 1e-12)))
-        stall = np.maximum(linear, stalled * (all_missed - on_chip))
-        totals.memory_seconds = totals.memory_seconds + np.where(np.asarray(prefetched) > 0.0, linear, stall)
+        totals.demand_rows = True
+        totals.row_bytes = totals.row_bytes + demand_rows * core_bytes
+        totals.row_stalled_bytes = totals.row_stalled_bytes + demand_rows * core_bytes * stalled
+        totals.row_linear_seconds = totals.row_linear_seconds + demand_rows * linear
+        totals.row_missed_seconds = totals.row_missed_seconds + demand_rows * all_missed
     if rows and "TLB" not in ideal:
         reach = np.where(np.asarray(stream.page_2m) > 0.0, r.tlb_reach_2m_bytes, r.tlb_reach_4k_bytes)
         miss = np.maximum(0.0, 1.0 - reach / np.maximum(stream.array_bytes, 1.0))
         total = sum(access.bytes for access in stream.accesses)
         totals.tlb_seconds = totals.tlb_seconds + total * share / stream.row_bytes * miss * r.tlb_miss_seconds
+
+
+def _shared_memory(seconds: Any, totals: _Totals, r: Resources, ideal: frozenset[str]) -> Any:
+    """`seconds` of one core, or what all threads' bytes take over the memory bus and the chiplet links, if longer."""
+    if "memory bandwidth" in ideal:
+        return seconds
+    common = totals.memory_bytes / r.memory_bytes_per_second
+    link = totals.memory_bytes / r.last_level_instances / r.link_bytes_per_second
+    return np.maximum(seconds, np.maximum(common, link))
 
 
 def phase_time(phase: Phase, r: Resources, ideal: frozenset[str] = NOTHING) -> PhaseTime:
@@ -184,16 +209,19 @@ def phase_time(phase: Phase, r: Resources, ideal: frozenset[str] = NOTHING) -> P
         if f"L{index + 2}" not in ideal:
             seconds = np.maximum(seconds, totals.level_bytes[index] / level.instances / level.instance_bytes_per_second)
         levels.append(seconds)
-    memory = totals.memory_seconds
-    if "memory bandwidth" not in ideal:
-        common = totals.memory_bytes / r.memory_bytes_per_second
-        link = totals.memory_bytes / r.last_level_instances / r.link_bytes_per_second
-        memory = np.maximum(memory, np.maximum(common, link))
+    memory = _shared_memory(totals.memory_seconds, totals, r, ideal)
     on_chip: Any = totals.tlb_seconds
     for seconds in levels:
         on_chip = on_chip + seconds
     exponents = r.library_overlap if phase.library else r.kernel_overlap
     total = overlap(core, on_chip, memory, exponents)
+    if totals.demand_rows:
+        all_missed = totals.memory_seconds - totals.row_linear_seconds + totals.row_missed_seconds
+        stalled_memory = _shared_memory(all_missed, totals, r, ideal)
+        stalled = overlap(core, totals.tlb_seconds + totals.other_on_chip_seconds, stalled_memory, exponents)
+        weight = totals.row_stalled_bytes / np.maximum(totals.row_bytes, 1e-300)
+        total = total + weight * np.maximum(stalled - total, 0.0)
+        memory = memory + weight * (stalled_memory - memory)
     synchronisation: Any = 0.0
     if "synchronisation" not in ideal:
         synchronisation = phase.barriers * r.barrier_seconds + phase.library_calls * r.library_call_seconds
