@@ -24,6 +24,7 @@ def check(machine: Machine, locate: Locate) -> tuple[list[Fault], list[Fault]]:
     _features(machine, found)
     _memory(machine, found)
     _curves(machine, found)
+    _overlaps(machine, found)
     _bandwidths(machine, found)
     return found.errors, found.warnings
 
@@ -194,6 +195,15 @@ def _curves(machine: Machine, found: _Findings) -> None:
                 found.error(f"caches.{level_name}.{kind}", "a miss share lies between 0 and 1")
             elif any(b[1] < a[1] for a, b in zip(points, points[1:], strict=False)):
                 found.error(f"caches.{level_name}.{kind}", "a miss share never falls as the working set grows")
+
+
+def _overlaps(machine: Machine, found: _Findings) -> None:
+    """Otherwise a larger cache, which moves data inwards, could make a phase slower."""
+    for kind in ("library", "kernel"):
+        near, far = (getattr(machine.software, f"{kind}_overlap_{where}") for where in ("cache", "memory"))
+        if far > near:
+            rule = f"memory cannot overlap better than the caches: {kind}_overlap_cache is {near:g}"
+            found.error(f"software.{kind}_overlap_memory", rule, f"{far:g}")
 
 
 def _bandwidths(machine: Machine, found: _Findings) -> None:

@@ -145,6 +145,7 @@ CASES: dict[str, tuple[Edit, ...]] = {
     ),
     "a base clock of nothing": (("clock:\n", "clock:\n  base: 0 GHz\n"),),
     "an efficiency above 1": (("tlb:", "software:\n  gemm_efficiency_fp32: {1: 0.5, 64: 1.5}\ntlb:"),),
+    "memory that overlaps better than caches": (("tlb:", "software:\n  library_overlap_memory: 3\ntlb:"),),
     "a miss share that falls": (("ways: 12", "ways: 12\n    cyclic_miss_curve: {0.5: 0.5, 1: 0.2}"),),
     "a miss share above 1": (("ways: 12", "ways: 12\n    random_miss_curve: {0.5: 0.5, 1: 120 %}"),),
     "a curve of triples": (("{1: 4 GHz, 8: 3.5 GHz}", "[[1, 4 GHz, 3]]"),),

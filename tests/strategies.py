@@ -26,7 +26,7 @@ from simulator.machine import (
 from simulator.specdump import values
 
 KIB = 1024.0
-texts = st.text(min_size=1, max_size=30).filter(lambda s: s.isprintable() and s.strip() == s) | st.sampled_from(
+texts = st.text(min_size=1, max_size=12).map(str.strip).filter(lambda s: s != "" and s.isprintable()) | st.sampled_from(
     ["no", "010", "1e9", "12:30", "2026-11-23", "a: b", "# c", "'", "null", "é ∞", "- x", "{a}"]
 )
 ISAS: tuple[tuple[str, ...], ...] = (
@@ -49,15 +49,15 @@ def counts(low: int, high: int) -> st.SearchStrategy[float]:
 
 @st.composite
 def rising(draw: Any, x_max: float, values: st.SearchStrategy[float]) -> Curve:
-    """A curve of one to five points with x in [1, x_max]."""
-    xs = draw(st.lists(counts(1, int(x_max)), min_size=1, max_size=5, unique=True).map(sorted))
+    """A curve of one to three points with x in [1, x_max]."""
+    xs = draw(st.lists(counts(1, int(x_max)), min_size=1, max_size=3, unique=True).map(sorted))
     return tuple((x, draw(values)) for x in xs)
 
 
 @st.composite
 def miss_curves(draw: Any) -> Curve:
     """No curve, or miss shares that never fall."""
-    size = draw(st.integers(0, 4))
+    size = draw(st.integers(0, 3))
     xs = sorted(draw(st.lists(st.floats(0.1, 10.0), min_size=size, max_size=size, unique=True)))
     ys = sorted(draw(st.lists(st.floats(0.0, 1.0), min_size=size, max_size=size)))
     return tuple(zip(xs, ys, strict=True))
@@ -200,10 +200,12 @@ def _memories(draw: Any, beyond_seconds: float) -> Memory:
 @st.composite
 def _software(draw: Any) -> Software:
     efficiency = rising(512.0, st.floats(0.01, 1.0))
+    overlaps = [sorted((draw(st.floats(1.0, 20.0)), draw(st.floats(1.0, 20.0))), reverse=True) for _ in range(2)]
     return Software(
         *(draw(efficiency) for _ in range(4)),
         draw(st.floats(0.01, 1.0)),
-        *(draw(st.floats(1.0, 20.0)) for _ in range(4)),
+        *overlaps[0],
+        *overlaps[1],
         *(Duration(draw(st.floats(0.0, 1e3)), draw(st.floats(0.0, 1e-6))) for _ in range(3)),
     )
 

@@ -185,6 +185,9 @@ EXPECTED = {
     "an efficiency above 1": [
         "bad.yaml:43:25: software.gemm_efficiency_fp32: an efficiency lies above 0 and at most at 1, got 1.5",
     ],
+    "memory that overlaps better than caches": [
+        "bad.yaml:43:27: software.library_overlap_memory: memory cannot overlap better than the caches: library_overlap_cache is 2, got 3",
+    ],
     "a miss share that falls": [
         "bad.yaml:28:24: caches.L1.cyclic_miss_curve: a miss share never falls as the working set grows",
     ],

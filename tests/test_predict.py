@@ -164,6 +164,19 @@ def test_overlap_lies_between_the_largest_term_and_the_sum(
     assert total <= (core + cache + memory) * (1 + 1e-9) + 1e-12
 
 
+@given(st.floats(0, 10), st.floats(0, 10), st.floats(0, 10), st.floats(1, 8), st.floats(1, 8), st.floats(0, 5))
+def test_overlap_never_falls_when_a_term_rises_or_time_moves_outwards(
+    core: float, cache: float, memory: float, p: float, q: float, more: float
+) -> None:
+    exponents = (max(p, q), min(p, q))  # what a spec may state
+    before = float(overlap(core, cache, memory, exponents)) * (1 - 1e-9) - 1e-12
+    assert overlap(core + more, cache, memory, exponents) >= before
+    assert overlap(core, cache + more, memory, exponents) >= before
+    assert overlap(core, cache, memory + more, exponents) >= before
+    moved = min(more, cache)
+    assert overlap(core, cache - moved, memory + moved, exponents) >= before
+
+
 def test_a_gemm_that_fits_and_has_infinite_caches_runs_at_the_efficiency_of_its_curve() -> None:
     cpu = machine()
     fast = replace(
