@@ -43,6 +43,25 @@ def console() -> Any:
     )
 
 
+def host_facts() -> dict[str, Any]:
+    """Where a figure was computed: program version, Python, processor. Predictions do not depend on it."""
+    import platform
+
+    from kernels.host import HostError, observe
+    from simulator import __version__
+
+    facts: dict[str, Any] = {
+        "lookupsim_version": __version__,
+        "python_version": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+    }
+    try:
+        seen = observe()
+    except HostError:
+        return facts
+    return facts | {"processor": seen.model_name, "logical_cpus": len(seen.cpus), "virtual_machine": seen.hypervisor}
+
+
 def write_json(path: Path | None, payload: Any) -> None:
     """`payload` as JSON to stdout (path None) or to a file that appears whole or not at all."""
     text = json.dumps(payload, indent=2, allow_nan=False) + "\n"

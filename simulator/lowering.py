@@ -20,12 +20,13 @@ FAR = 1e18
 
 @dataclass(frozen=True)
 class Context:
-    """What surrounds one call: tokens, layers cycled (1 = hot), bytes that other operators evict between two layers."""
+    """What surrounds one call: tokens, layers cycled (1 = hot), bytes that other operators evict between two layers;
+    whether large arrays lie in 2 MiB pages."""
 
     batch: Any
     layers: Any
     evicted_bytes: Any
-    page_2m: float = 1.0
+    page_2m: Any = 1.0
 
 
 def sharing(r: Resources) -> Any:

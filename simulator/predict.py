@@ -20,7 +20,7 @@ from simulator.machine import Machine
 from simulator.phases import Phase
 from simulator.resources import Resources, broadcastable, resolve
 from simulator.schedule import GemmSchedule, LookupSchedule, describe, take
-from simulator.workload import GemmFfn, LookupFfn, Workload, flop_per_token, model_bytes
+from simulator.workload import PAGE_2M_BYTES, GemmFfn, LookupFfn, Workload, flop_per_token, model_bytes
 
 Engine = Literal["analytic"]
 Schedule = GemmSchedule | LookupSchedule
@@ -111,14 +111,14 @@ def thread_count(machine: Machine, workload: Workload) -> Any:
     return machine.cores_per_socket if workload.threads is None else workload.threads
 
 
-def context_of(workload: Workload, page_2m: float = 1.0) -> Context:
+def context_of(workload: Workload) -> Context:
     """Surroundings of one call: batch, layers that compete for the caches, eviction between layers."""
     hot = workload.residency == "hot"
     return Context(
         batch=workload.batch,
         layers=1.0 if hot else workload.layers,
         evicted_bytes=0.0 if hot else workload.evicted_bytes_between_layers,
-        page_2m=page_2m,
+        page_2m=(workload.page_bytes >= PAGE_2M_BYTES) * 1.0,
     )
 
 
@@ -155,7 +155,9 @@ def predict_points(machine: Machine, workload: Workload) -> tuple[Any, Any]:
     _check(machine, workload, threads)
     resources = broadcastable(resolve(machine, np.asarray(threads, dtype=float) if np.ndim(threads) else threads))
     context = context_of(workload)
-    context = replace(context, batch=_column(context.batch), layers=_column(context.layers))
+    context = replace(
+        context, batch=_column(context.batch), layers=_column(context.layers), page_2m=_column(context.page_2m)
+    )
     phases = lower(workload.operator, mapper.candidates(workload.operator), resources, context)
     seconds = layer_seconds(phases, resources) * context_layers(workload)
     choice = mapper.first_best(seconds)
@@ -178,7 +180,6 @@ def predict(
     engine: Engine = "analytic",
     *,
     schedule: Schedule | None = None,
-    page_2m: bool = True,
 ) -> Prediction:
     """Time and traffic of `workload` on `machine`; the mapper chooses the schedule unless one is given.
 
@@ -189,7 +190,7 @@ def predict(
     threads = thread_count(machine, workload)
     _check(machine, workload, threads)
     resources = broadcastable(resolve(machine, threads))
-    context = context_of(workload, 1.0 if page_2m else 0.0)
+    context = context_of(workload)
     operator = workload.operator
     searched = schedule is None
     chosen: Schedule = mapper.candidates(operator) if schedule is None else schedule

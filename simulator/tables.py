@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from simulator.comparison import Comparison
+from simulator.comparison import Comparison, Match
 from simulator.explain import Interval, TimeStack
 from simulator.levers import Lever
 from simulator.predict import Prediction
+from simulator.workload import PAGE_2M_BYTES, Workload
 
 SHORT = {
     "memory concurrency": "lat",
@@ -132,7 +134,7 @@ def predictions(rows: Iterable[tuple[Prediction, TimeStack, Interval]]) -> Table
     table.add_column("dtype")
     table.add_column("threads", justify="right")
     table.add_column("tokens", justify="right")
-    table.add_column("us a token", justify="right")
+    table.add_column("us/token", justify="right")
     table.add_column("90 %", justify="right")
     table.add_column("tokens/s", justify="right")
     table.add_column("bound by")
@@ -216,3 +218,58 @@ def levers(rows: Sequence[Lever], speedup: float) -> Table:
         flips = "not within 1/8 to 8" if row.flips_at is None else f"{row.flips_at:.2g} x"
         table.add_row(row.knob, f"{row.speedup_at_half:.2f}", f"{row.speedup_at_double:.2f}", flips)
     return table
+
+
+def surroundings(workload: Workload) -> str:
+    """'4 layers, model residency', and the pages where they are small."""
+    pages = "" if workload.page_bytes == PAGE_2M_BYTES else f", {size(workload.page_bytes)} pages"
+    return f"{workload.layers:g} layers, {workload.residency} residency{pages}"
+
+
+def legend(gemm: Workload, lookup: Workload, library: str, dtypes: Sequence[str]) -> str:
+    """What the columns of `verdicts` mean, in lines of at most 80 columns."""
+    text = (
+        f"{gemm.name} as GEMM against {lookup.name}:\n"
+        f"microseconds a token and layer, {surroundings(gemm)}.\n\n"
+        "GEMM, look-up, ratio (GEMM time / look-up time, with its 90 % interval), winner and bound by are best "
+        "against best: each form in its fastest dtype (f32, b16, i8; w8, w4: weight-only GEMM). "
+        f"{', '.join(dtypes)}: the ratio at equal dtype. 'tie' and '=': the interval holds 1. "
+        "~: emulated dtype. bound by: what most time of GEMM/look-up goes to (core: pipes, lat: misses in "
+        f"flight, bw: memory bandwidth, sync: barriers and calls). GEMM is a {library}.\n"
+    )
+    return "\n".join(textwrap.fill(line, 80) for line in text.split("\n"))
+
+
+def explanation(match: Match, gemm_stack: TimeStack, lookup_stack: TimeStack) -> list[Table | str]:
+    """Time stacks, phases, traffic and schedules of both sides."""
+    a, b = match.gemm, match.lookup
+    both = [(f"GEMM {short_dtype(a.dtype)}", a, gemm_stack), (f"look-up {b.dtype}", b, lookup_stack)]
+    schedules = f"GEMM schedule: {a.schedule_text}\nlook-up schedule: {b.schedule_text}"
+    return [stacks(both), phases(a), phases(b), traffic([a, b]), schedules]
+
+
+def verdict_sentence(
+    machine: str, match: Match, library: str, gemm_stack: TimeStack, lookup_stack: TimeStack, knobs: Sequence[Lever]
+) -> str:
+    """Who wins, by how much, what both spend their time on, and the nearest change that would turn it round."""
+    a, b = match.gemm, match.lookup
+    many, more = "s" if a.threads > 1 else "", "s" if a.batch > 1 else ""
+    setting = f"On {machine} with {a.threads:g} thread{many}, {a.batch:g} token{more} a call"
+    times = (f"GEMM {a.dtype} takes {number(a.seconds_per_token_layer * 1e6)} us a token and layer ({library}), "
+             f"look-up {b.dtype} {number(b.seconds_per_token_layer * 1e6)} us")  # fmt: skip
+    interval = f"{match.low:.2f} to {match.high:.2f}"
+    if match.winner == "tie":
+        verdict = f"That is a tie: the speed-up of {match.speedup:.2f} has a 90 % interval of {interval}"
+    else:
+        verdict = (
+            f"{WINNER_WORDS[match.winner]} wins: the speed-up of look-up is {match.speedup:.2f} (90 %: {interval})"
+        )
+    why = (f"GEMM spends most on {gemm_stack.binding}, then {gemm_stack.runner_up}; "
+           f"look-up on {lookup_stack.binding}, then {lookup_stack.runner_up}")  # fmt: skip
+    flips = [(max(knob.flips_at, 1.0 / knob.flips_at), knob) for knob in knobs if knob.flips_at is not None]
+    if flips:
+        best = min(flips, key=lambda item: item[0])[1]
+        change = f"The nearest single change that turns it round: {best.knob} x {best.flips_at:.2g}"
+    else:
+        change = "No single knob within 1/8 to 8 of its value turns it round"
+    return f"{setting}: {times}. {verdict}. {why}. {change}."

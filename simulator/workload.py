@@ -38,6 +38,9 @@ WEIGHT_BYTES = {
 }
 """Bytes of one stored GEMM weight, scales included."""
 
+PAGE_4K_BYTES, PAGE_2M_BYTES = 4096.0, 2.0**21
+"""The two page sizes that may back weights and tables."""
+
 
 @dataclass(frozen=True)
 class IndexDistribution:
@@ -89,6 +92,7 @@ class LookupFfn:
 class Workload:
     """One operator, `layers` of it in the model, `batch` tokens per call.
 
+    `page_bytes`: pages that back weights and tables, 4 KiB or 2 MiB.
     residency 'model': the layers are cycled, so weights and tables of all layers compete for the caches; 'hot': one
     layer is repeated. `threads` None: every physical core of one socket. `dense` names the model preset (file stem)
     whose FFN a look-up form replaces.
@@ -101,6 +105,7 @@ class Workload:
     threads: float | None = None
     residency: Residency = "model"
     evicted_bytes_between_layers: float = 0.0
+    page_bytes: float = PAGE_2M_BYTES
     dense: str = ""
     source: str = ""
     verified: bool = True

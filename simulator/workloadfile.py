@@ -16,6 +16,8 @@ from typing import Any, get_args
 
 from simulator.units import Dimension, UnitError, parse
 from simulator.workload import (
+    PAGE_2M_BYTES,
+    PAGE_4K_BYTES,
     PROJECTION_DTYPES,
     Activation,
     GemmDtype,
@@ -291,6 +293,14 @@ def _normalised(reader: _Reader, location: Location, shares: list[float]) -> tup
     return tuple(share / total for share in shares)
 
 
+def _page_size(reader: _Reader, location: Location, value: Any) -> float | None:
+    size = reader.size(location, value)
+    if size is not None and size not in (PAGE_4K_BYTES, PAGE_2M_BYTES):
+        reader.fault(location, "4 KiB or 2 MiB is needed", shown(value))
+        return None
+    return size
+
+
 _text: Read = _Reader.text
 _truth: Read = _Reader.truth
 _size: Read = _Reader.size
@@ -306,6 +316,7 @@ COMMON: dict[str, Read] = {
     "threads": _whole(1, 1 << 16),
     "residency": _choice(get_args(Residency)),
     "evicted_bytes_between_layers": _size,
+    "page_size": _page_size,
     "hidden": _whole(1, 1 << 20),
 }
 KINDS: dict[str, dict[str, Read]] = {
@@ -408,6 +419,8 @@ def _build(reader: _Reader, stem: str) -> Workload | None:
     if operator is None or any(value is None for value in values.values()):
         return None
     fields = {"verified": False} | {key: values[key] for key in WORKLOAD_FIELDS if key in values}
+    if "page_size" in values:
+        fields["page_bytes"] = values["page_size"]
     name = values.get("name", stem)
     changed = sorted(key for (key, *_) in reader.overridden if key in SHAPE_FIELDS)
     if changed:

@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "comparison": {"explain", "machine", "predict", "workload"},
     "levers": {"machine", "predict", "workload"},
     "records": {"comparison", "explain", "machine", "predict"},
-    "tables": {"comparison", "explain", "levers", "predict"},
+    "tables": {"comparison", "explain", "levers", "predict", "workload"},
 }  # fmt: skip
 """Module -> modules of simulator/ that it may import; cli* is the composition root and exempt."""
 

@@ -115,9 +115,9 @@ def test_defaults() -> None:
 
 def test_every_field() -> None:
     text = GEMM + "dtype: int4-weight-only\ngated: true\nactivation: silu\nbias: false\nbatch: 8\nthreads: 4\n"
-    text += "residency: hot\nevicted_bytes_between_layers: 2 MiB\nsource: me\nverified: true\n"
+    text += "residency: hot\nevicted_bytes_between_layers: 2 MiB\npage_size: 4 KiB\nsource: me\nverified: true\n"
     operator = GemmFfn(512, 2048, "int4-weight-only", gated=True, activation="silu", bias=False)
-    assert read(text) == Workload("g", operator, 2, 8, 4, "hot", 2.0**21, "", "me", True, "w")
+    assert read(text) == Workload("g", operator, 2, 8, 4, "hot", 2.0**21, 4096.0, "", "me", True, "w")
 
 
 def test_projection_dtype_follows_the_tables() -> None:
@@ -214,6 +214,7 @@ BROKEN = {
         GEMM + "evicted_bytes_between_layers: 3\n",
         ["w.yaml:7:31: evicted_bytes_between_layers: a size needs a unit, e.g. '32 KiB', got 3"],
     ),
+    "no such page": (GEMM + "page_size: 1 GiB\n", ["w.yaml:7:12: page_size: 4 KiB or 2 MiB is needed, got '1 GiB'"]),
     "duplicate key": (GEMM + "name: again\n", ["w.yaml:7:1: name: duplicate key, first given in line 3"]),
     "rows": (
         LOOKUP.replace("256", "200"),

@@ -1,0 +1,1 @@
+"""Charts of predictions, and the dashboard that shows them."""

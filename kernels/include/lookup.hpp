@@ -1,0 +1,45 @@
+// The C interface of every look-up kernel: plain structs and functions, so that ctypes and kernels of any instruction
+// set share it. All sizes are checked in Python before a kernel sees them; indices are checked by the kernel itself.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#define LOOKUPSIM_EXPORT extern "C" __attribute__((visibility("default")))
+
+using i64 = std::int64_t;
+using Code = std::uint16_t;
+
+// BH4: `repeats` x `stages` block-diagonal products, each followed by an unnormalised Walsh-Hadamard transform over
+// `padded` elements. The transform inside a block is folded into the weights offline; what is left is a butterfly over
+// the padded / block blocks. Rows inside a block stand in any order, the same for all blocks of one repeat and stage.
+struct Bh4 {
+    i64 padded, repeats, stages, block;
+    const void* weights;        // packed by kernels/packing.py, one layout a dtype
+    const float* scales;        // [repeats][stages] of quantised weights, else null
+    const float* bias;          // [repeats * padded], in output order
+    const std::int32_t* order;  // [block]: output o of a block is row order[o] of the transform
+    float mix_projected, mix_input;
+    i64 limit;                  // largest magnitude of quantised activations, else 0
+};
+
+// Where a token's Z lie: coordinate j of table t is z[plane(j, t)].
+enum ZLayout : i64 {
+    Z_NATURAL = 0,  // z[t * bits + j]
+    Z_PLANES = 1,   // 64-element blocks of bits 8: z[(t / 8) * 64 + j * 8 + t % 8]
+};
+
+// Tables in column stripes: row r of table t in stripe s starts at data + ((s * tables + t) * rows + r) * stripe bytes.
+// Plain row-major tables are one stripe of all columns.
+struct Tables {
+    i64 tables, rows, columns, stripe;
+    const void* data;
+    const float* scales;  // int8: [tables][rows][columns / group] -> one scale a row when group == columns, else null
+    const float* bias;    // [columns]
+};
+
+// Loop nest of the gather (simulator/schedule.py has the same words).
+struct GatherSchedule {
+    i64 token_tile;      // tokens that stay together while tables are walked
+    i64 table_group;     // tables accumulated in registers before the output tile is written back
+    i64 prefetch_bytes;  // distance of software prefetch, 0: none
+};
