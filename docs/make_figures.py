@@ -28,7 +28,7 @@ def main() -> None:
             records = json.loads(Path(file.name).read_text())["records"]
         panels[title] = [r for r in records if r["match"] == "best"]
     figure = speedup_over_batch(panels)
-    figure.write_image(DOCS / "speedup.svg", width=1000, height=480)
+    figure.write_image(DOCS / "speedup.svg", width=1000, height=500)
     print(DOCS / "speedup.svg")
 
 

@@ -62,9 +62,9 @@ def host_facts() -> dict[str, Any]:
     return facts | {"processor": seen.model_name, "logical_cpus": len(seen.cpus), "virtual_machine": seen.hypervisor}
 
 
-def write_json(path: Path | None, payload: Any) -> None:
-    """`payload` as JSON to stdout (path None) or to a file that appears whole or not at all."""
-    text = json.dumps(payload, indent=2, allow_nan=False) + "\n"
+def write_json(path: Path | None, payload: dict[str, Any]) -> None:
+    """`payload` with host facts as JSON to stdout (path None) or to a file that appears whole or not at all."""
+    text = json.dumps({"host": host_facts(), **payload}, indent=2, allow_nan=False) + "\n"
     if path is None:
         click.echo(text, nl=False)
         return

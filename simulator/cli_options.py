@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from simulator.cli_common import console, fail, host_facts, write_csv, write_json
+from simulator.cli_common import console, fail, write_csv, write_json
 
 if TYPE_CHECKING:
     from simulator.machine import Machine
@@ -120,7 +120,7 @@ class Task:
         """The records in the layout asked for, and as a JSON file where one is named."""
         from simulator.records import RECORD_VERSION, flat
 
-        payload = {"record_version": RECORD_VERSION, "host": host_facts(), "records": records}
+        payload = {"record_version": RECORD_VERSION, "records": records}
         if self.json_file is not None:
             write_json(self.json_file, payload)
         if self.layout == "json":

@@ -118,13 +118,17 @@ def dtypes(title: str, comparisons: Sequence[Comparison]) -> Table:
     table = _table(title)
     table.add_column("tokens", justify="right")
     for run in comparisons[0].gemm:
-        table.add_column(f"GEMM {short_dtype(run.dtype)}" + ("" if run.native else " ~"), justify="right")
+        table.add_column(_two_lines("GEMM", run), justify="right", no_wrap=True)
     for run in comparisons[0].lookup:
-        table.add_column(f"LUT {run.dtype}" + ("" if run.native else " ~"), justify="right")
+        table.add_column(_two_lines("look-up", run), justify="right", no_wrap=True)
     for comparison in comparisons:
         times = [number(run.seconds_per_token_layer * 1e6) for run in (*comparison.gemm, *comparison.lookup)]
         table.add_row(f"{comparison.batch:g}", *times)
     return table
+
+
+def _two_lines(form: str, run: Prediction) -> str:
+    return f"{form}\n{short_dtype(run.dtype)}{'' if run.native else ' ~'}"
 
 
 def predictions(rows: Iterable[tuple[Prediction, TimeStack, Interval]]) -> Table:
@@ -175,7 +179,7 @@ def stacks(columns: Sequence[tuple[str, Prediction, TimeStack]]) -> Table:
 def phases(p: Prediction) -> Table:
     """Phases of one prediction: terms before overlap and time after it, microseconds a token and layer."""
     levels = list(p.phases[0].level_seconds)
-    table = _table(f"Phases of {WINNER_WORDS[p.form]} {p.dtype} (us a token and layer; terms overlap)")
+    table = _table(f"Phases of {WINNER_WORDS[p.form]} {p.dtype} (us a token and layer)")
     for name in ("phase", "time", "core", *levels, "memory", "sync"):
         table.add_column(name, justify="left" if name == "phase" else "right")
     for phase in p.phases:

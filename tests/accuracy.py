@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from kernels.host import detect_spec, observe
-from simulator.cli_common import console, host_facts, write_json
+from simulator.cli_common import console, write_json
 from simulator.machine import Machine
 from simulator.predict import predict
 from simulator.specfile import load_machine_text
@@ -93,6 +93,23 @@ def table(found: Sequence[Point]) -> Any:
     return result
 
 
+def markdown(found: Sequence[Point], batch: float) -> str:
+    """The README's table: one batch, hot and whole model."""
+    lines = [
+        "| form | dtype | measured hot | predicted | error | measured model | predicted | error |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    names = {"gemm": "GEMM (oneDNN 3.2)", "lookup": "look-up (prototype)"}
+    chosen = [p for p in found if p.batch == batch]
+    for form, dtype in dict.fromkeys((p.form, p.dtype) for p in chosen):
+        cells = []
+        for residency in ("hot", "model"):
+            p = next(p for p in chosen if (p.form, p.dtype, p.residency) == (form, dtype, residency))
+            cells += [f"{p.measured_us:g}", f"{p.predicted_us:.2f}", f"{p.error:+.0%}"]
+        lines.append(f"| {names[form]} | {dtype} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 @click.command()
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
 def main(json_file: Path | None) -> None:
@@ -113,7 +130,7 @@ def main(json_file: Path | None) -> None:
     if json_file is not None:
         records = [{**asdict(p), "error": p.error} for p in found]
         summary = {name: errors(chosen) for name, chosen in groups.items()}
-        write_json(json_file, {"host": host_facts(), "points": records, "errors": summary})
+        write_json(json_file, {"points": records, "errors": summary})
 
 
 if __name__ == "__main__":

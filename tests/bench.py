@@ -18,7 +18,7 @@ from typing import Any
 import click
 import numpy as np
 
-from simulator.cli_common import console, host_facts, write_json
+from simulator.cli_common import console, write_json
 from simulator.machine import Machine
 from simulator.predict import predict, predict_points
 from simulator.specfile import load_machine
@@ -170,7 +170,7 @@ def main(json_file: Path | None, tests: bool) -> None:
     console().print(table(figures))
     if json_file is not None:
         records = [{**asdict(f), "reached": f.reached} for f in figures]
-        write_json(json_file, {"host": host_facts(), "figures": records})
+        write_json(json_file, {"figures": records})
     sys.exit(0 if all(f.reached for f in figures) else 1)
 
 
