@@ -14,8 +14,7 @@ from tests.accuracy import Point, errors, markdown, points
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 CONSOLE = re.compile(r"```console\n\$ lookupsim ([^\n]*)\n(.*?)```", re.DOTALL)
-ACCURACY = re.compile(r"(?<=<!-- accuracy at B=512 -->\n).*?(?=\n<!-- end -->)", re.DOTALL)
-ERRORS = re.compile(r"(?<=<!-- errors -->\n).*?(?=\n<!-- end -->)", re.DOTALL)
+GENERATED = re.compile(r"(<!-- (accuracy at B=512|errors) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def printed(arguments: str) -> str:
@@ -44,8 +43,8 @@ def refreshed(text: str) -> str:
     """`text` with every generated part made anew."""
     found = points()
     text = CONSOLE.sub(lambda m: f"```console\n$ lookupsim {m[1]}\n{printed(m[1])}```", text)
-    text = ACCURACY.sub(lambda _: markdown(found, 512.0), text)
-    return ERRORS.sub(lambda _: summary(found), text)
+    parts = {"accuracy at B=512": markdown(found, 512.0), "errors": summary(found)}
+    return GENERATED.sub(lambda m: f"{m[1]}{parts[m[2]]}\n{m[3]}", text)
 
 
 def main() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from tests.accuracy import errors, points
-from tests.readme import CONSOLE, README, refreshed
+from tests.readme import CONSOLE, GENERATED, README, refreshed
 
 
 def test_examples_and_figures_are_what_is_printed() -> None:
     text = README.read_text()
     assert len(CONSOLE.findall(text)) >= 2
+    assert len(GENERATED.findall(text)) == 2
     assert refreshed(text) == text
 
 
