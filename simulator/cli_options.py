@@ -84,7 +84,8 @@ class Task:
         settings, scale = self.overrides()[0], not self.keep_latency
         if name != "host":
             return load_machine(name, settings, scale_latency=scale)
-        from kernels.host import HostError, detect_spec
+        from kernels.host import HostError
+        from kernels.hostspec import detect_spec
 
         try:
             text = detect_spec()

@@ -175,7 +175,8 @@ def diff(a: str, b: str, json_file: Path | None) -> None:
 @spec.command()
 def detect() -> None:
     """A spec of this host as YAML on stdout; what cannot be read is marked estimated, with the reason."""
-    from kernels.host import HostError, detect_spec
+    from kernels.host import HostError
+    from kernels.hostspec import detect_spec
 
     try:
         click.echo(detect_spec(), nl=False)

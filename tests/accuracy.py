@@ -11,7 +11,8 @@ import click
 import numpy as np
 import yaml
 
-from kernels.host import detect_spec, observe
+from kernels.host import observe
+from kernels.hostspec import detect_spec
 from simulator.cli_common import console, write_json
 from simulator.machine import Machine
 from simulator.predict import predict

@@ -10,6 +10,8 @@ import pytest
 
 from kernels import host
 from kernels.host import AdvertisedClock, CacheInstance, HostError, HostObservation, NumaNode
+from kernels.hostmatch import match
+from kernels.hostspec import describe, detect_spec
 from simulator import machine as m
 from simulator import specdump, specfile, yamlfile
 
@@ -280,13 +282,13 @@ def test_unknown_cpuinfo_is_refused(tmp_path: Path) -> None:
 
 def test_unknown_architecture_is_refused() -> None:
     with pytest.raises(HostError) as error:
-        host.match(dataclasses.replace(seen(TURIN), architecture="riscv64"))
+        match(dataclasses.replace(seen(TURIN), architecture="riscv64"))
     assert str(error.value) == ("this host's architecture is riscv64; only x86-64 and AArch64 CPUs can be described")
 
 
 def test_cpu_without_avx2_is_refused() -> None:
     with pytest.raises(HostError) as error:
-        host.match(dataclasses.replace(seen(DESKTOP), flags=frozenset({"lm", "sse4_2", "avx"})))
+        match(dataclasses.replace(seen(DESKTOP), flags=frozenset({"lm", "sse4_2", "avx"})))
     assert str(error.value) == "this host's CPU does not offer AVX2 with FMA, the least that the model describes"
 
 
@@ -322,7 +324,7 @@ AVX512 = AVX2 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 )
 def test_match_by_cpuid(vendor: str, family: int | None, model: int | None, base_id: str, confidence: str) -> None:
     observation = dataclasses.replace(seen(TURIN), vendor=vendor, family=family, model=model, flags=frozenset(AVX512))
-    assert host.match(observation)[:2] == (base_id, confidence)
+    assert match(observation)[:2] == (base_id, confidence)
 
 
 @pytest.mark.parametrize(
@@ -337,7 +339,7 @@ def test_match_by_cpuid(vendor: str, family: int | None, model: int | None, base
 )
 def test_match_by_arm_part(implementer: int | None, part: int | None, confidence: str) -> None:
     observation = dataclasses.replace(seen(GRAVITON), implementer=implementer, part=part)
-    assert host.match(observation)[:2] == ("aws-graviton4", confidence)
+    assert match(observation)[:2] == ("aws-graviton4", confidence)
 
 
 @pytest.mark.parametrize(
@@ -355,14 +357,12 @@ def test_match_by_arm_part(implementer: int | None, part: int | None, confidence
 def test_match_by_instruction_sets(flags: set[str], base_id: str, words: str) -> None:
     observation = dataclasses.replace(seen(TURIN), vendor="HygonGenuine", family=24, model=4, flags=frozenset(flags))
     expected = f"HygonGenuine family 24 model 0x04 is not in the table; {words}"
-    assert tuple(host.match(observation)) == (base_id, "low", expected)
+    assert tuple(match(observation)) == (base_id, "low", expected)
 
 
 def test_reason_for_a_table_match() -> None:
-    assert host.match(seen(TURIN)).reason == "AuthenticAMD family 26 model 0x02 is Zen 5, the design of amd-epyc-9755"
-    assert (
-        host.match(seen(GRAVITON)).reason == "implementer 0x41 part 0xd4f is Neoverse V2, the design of aws-graviton4"
-    )
+    assert match(seen(TURIN)).reason == "AuthenticAMD family 26 model 0x02 is Zen 5, the design of amd-epyc-9755"
+    assert match(seen(GRAVITON)).reason == "implementer 0x41 part 0xd4f is Neoverse V2, the design of aws-graviton4"
 
 
 # Describe: against a base of round numbers, so that no shipped spec's values are repeated here
@@ -405,7 +405,7 @@ def base(base_id: str, **core: Any) -> m.Machine:
 
 def described(observation: HostObservation, **core: Any) -> dict[str, Any]:
     """The spec text read back as plain data; every fault of the strict YAML reader is a failure."""
-    text = host.describe(observation, base(host.match(observation).base_id, **core))
+    text = describe(observation, base(match(observation).base_id, **core))
     document = yamlfile.load("detected.yaml", text)
     assert document.faults == []
     assert max(map(len, text.splitlines())) <= 120
@@ -491,7 +491,7 @@ def test_features_the_hypervisor_hides_are_dropped() -> None:
     data = described(hidden)
     assert values(data["isa"]) == ["avx2", "avx512", "avx512_vnni", "avx_vnni"]
     assert values(data["core"]) == {"matrix": None, "vector": {"dot_bf16_per_cycle": 0}}
-    assert "amx_bf16" in host.describe(hidden, base("amd-epyc-9755"))  # named in the header
+    assert "amx_bf16" in describe(hidden, base("amd-epyc-9755"))  # named in the header
 
 
 def test_hidden_avx512_halves_the_vectors() -> None:
@@ -700,16 +700,16 @@ def test_features_without_rates_in_the_base_are_left_out() -> None:
     flags = seen(TURIN).flags | {"amx_tile", "amx_int8"}
     observation = dataclasses.replace(seen(TURIN), flags=flags)
     assert "amx_int8" not in values(described(observation, matrix=None)["isa"])
-    text = host.describe(observation, base("amd-epyc-9755", matrix=None))
+    text = describe(observation, base("amd-epyc-9755", matrix=None))
     assert "rates of amx_int8: amd-epyc-9755 has none, so they are left out" in text
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_described_hosts_are_valid_specs(name: str, tmp_path: Path) -> None:
     observation = seen(name)
-    base_id = host.match(observation).base_id
+    base_id = match(observation).base_id
     (tmp_path / f"{base_id}.yaml").write_text(specdump.dump_machine(base(base_id)))
-    machine = specfile.load_machine_text(host.describe(observation, base(base_id)), "host.yaml", folder=tmp_path)
+    machine = specfile.load_machine_text(describe(observation, base(base_id)), "host.yaml", folder=tmp_path)
     assert machine.status == "detected"
     assert machine.cores_per_socket * machine.sockets <= len(observation.cores)
     assert machine.provenance["cores_per_socket"].kind == "measured"
@@ -718,8 +718,8 @@ def test_described_hosts_are_valid_specs(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_detected_specs_inherit_from_shipped_ones(name: str) -> None:
     observation = seen(name)
-    machine = specfile.load_machine_text(host.detect_spec(observation), "host.yaml")
-    shipped = specfile.load_machine(host.match(observation).base_id)
+    machine = specfile.load_machine_text(detect_spec(observation), "host.yaml")
+    shipped = specfile.load_machine(match(observation).base_id)
     assert set(machine.isa) <= {*shipped.isa, "avx_vnni"}
     assert machine.clock.scalar[-1][0] == machine.cores_per_socket
 
@@ -734,7 +734,7 @@ def test_every_row_of_the_table_gives_a_valid_spec(part: Any, flags: set[str]) -
         else {"implementer": part.vendor, "part": part.first}
     )
     observation = dataclasses.replace(seen(DESKTOP if x86 else GRAVITON), **changes)
-    assert specfile.load_machine_text(host.detect_spec(observation), "host.yaml").status == "detected"
+    assert specfile.load_machine_text(detect_spec(observation), "host.yaml").status == "detected"
 
 
 def test_affinity_counts_the_cores_left() -> None:
@@ -756,7 +756,7 @@ def test_odd_model_names_stay_readable_yaml() -> None:
 
 
 def test_header_says_what_was_read_and_what_was_not() -> None:
-    text = host.describe(seen(TURIN), base("amd-epyc-9755"))
+    text = describe(seen(TURIN), base("amd-epyc-9755"))
     header = " ".join(line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#"))
     for words in (
         "Matched to amd-epyc-9755 with high confidence",
