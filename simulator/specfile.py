@@ -10,146 +10,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any
 
-from simulator import units, yamlfile
-from simulator.machine import DEFAULT_INTERVALS, FORMAT_VERSION, Curve, Duration, Machine, Provenance, Rate
-from simulator.schema import Entry, schema
-from simulator.units import Dimension, UnitError
-from simulator.yamlfile import Document, Fault, Location, SpecFileError, dotted, shown, suggest
+from simulator import speccheck, yamlfile
+from simulator.machine import FORMAT_VERSION, Machine, Provenance
+from simulator.schema import schema
+from simulator.specset import apply_overrides
+from simulator.spectree import NO_PROVENANCE, Leaf, Tree, leaves_of, merge, tree_of
+from simulator.specvalue import MISSING, convert
+from simulator.yamlfile import Document, Fault, SpecFileError, shown, suggest
 
 SPEC_FOLDER = Path(__file__).resolve().parent.parent / "hardware_specs"
 SUBFOLDERS = ("", "future", "calibrated", "base")
 MAX_BASES = 8
-KINDS = tuple(DEFAULT_INTERVALS)
-_NO_PROVENANCE = "no provenance: give the value, its section or the file 'provenance:' and 'source:'"
-_MISSING = "missing"
-_HEAD = ("format_version", "base", "abstract")
-_SECTION = ("provenance", "source", "interval")
-_VALUE = ("value", "provenance", "source", "interval", "note")
 
-LATENCY_SIZE_EXPONENT = 0.15
-"""latency ~ size^0.15 when only a cache's size is changed.
 
-Chosen between two published pairs: Zen 3's L3 with and without stacked SRAM (47 -> 50 cycles for 32 -> 96 MiB, exponent
-ln(50/47) / ln 3 = 0.06; chipsandcheese.com, deep-diving-zen-3-v-cache) and the step from Ice Lake's to Sapphire Rapids' L2
-(14 -> 16 cycles for 1.25 -> 2 MiB, 0.28; chipsandcheese.com, a-peek-at-sapphire-rapids), which also changed the process and
-the core. Wire delay alone would give 0.5, the pessimistic bound: ask for it with `--set caches.L2.latency=...`.
-"""
 _ABSTRACT = re.compile(r"^abstract:[ \t]*(?:true|True|TRUE)[ \t]*(?:#.*)?$", re.MULTILINE)
-
-
-# --- the merged tree ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """A value of a file with where it stands and where it comes from."""
-
-    value: Any
-    document: Document
-    location: Location
-    provenance: Provenance | None
-
-    def names(self, path: str) -> bool:
-        """Whether this is the value of that dotted path; one set from the command line has its path as source."""
-        if not self.location:
-            return self.provenance is not None and self.provenance.source == f"set: {path}"
-        return dotted(tuple(part for part in self.location if part != "value")) == path
-
-    def fault(self, rule: str, got: str = "", suggestion: str = "", *, at_key: bool = False) -> Fault:
-        """A fault at this value."""
-        line, column = (self.document.key_mark if at_key else self.document.mark)(self.location)
-        field = dotted(part for part in self.location if part != "value") if not at_key else dotted(self.location)  # type: ignore[arg-type]
-        return Fault(self.document.file, line, column, field, rule, got, suggestion)
-
-
-Tree = dict[str, Any]  # key -> Leaf | Tree
-
-
-def _is_value(data: Any) -> bool:
-    return isinstance(data, dict) and "value" in data
-
-
-def _tree(data: Any, location: Location, document: Document, kind: Any, inherited: tuple[Any, ...]) -> Any:
-    """Wraps a file's data into Leaf and Tree along the schema; unknown keys become leaves and are judged later."""
-    if is_dataclass(kind) and not _is_pair(kind) and isinstance(data, dict) and not _is_value(data):
-        _check_provenance(data, location, document)
-        given = (
-            data.get("provenance", inherited[0]),
-            data.get("source", inherited[1]),
-            _interval(data, location, document, None if "provenance" in data else inherited[2]),
-        )
-        entries = schema(kind)  # type: ignore[arg-type]
-        tree: Tree = {}
-        for key, value in data.items():
-            if key in _SECTION or (not location and key in _HEAD):
-                continue
-            inner = entries[key].kind if key in entries else None
-            tree[key] = _tree(value, (*location, key), document, inner, given)
-        return tree
-    return _leaf(data, location, document, inherited)
-
-
-def _leaf(data: Any, location: Location, document: Document, inherited: tuple[Any, ...]) -> Leaf:
-    kind, source, interval = inherited
-    note = ""
-    if _is_value(data):
-        _check_provenance(data, location, document)
-        for key in data:
-            if key not in _VALUE:
-                document.fault(
-                    (*location, key), "unknown key of a value", suggestion=suggest(str(key), _VALUE), at_key=True
-                )
-        kind, source = data.get("provenance", kind), data.get("source", source)
-        note = str(data.get("note") or "")
-        interval = _interval(data, location, document, None if "provenance" in data else interval)
-        data, location = data["value"], (*location, "value")
-    provenance = None
-    if kind in KINDS and isinstance(source, str) and source.strip():
-        provenance = Provenance(kind, source, DEFAULT_INTERVALS[kind] if interval is None else interval, note)
-    return Leaf(data, document, location, provenance)
-
-
-def _interval(data: dict[Any, Any], location: Location, document: Document, inherited: float | None) -> float | None:
-    if "interval" not in data:
-        return inherited
-    try:
-        interval = units.parse(data["interval"], Dimension.FRACTION)
-        if interval > 1.0:
-            raise UnitError(f"an interval is a share of the value, at most 1 (5 % or 0.05), got {data['interval']}")
-    except UnitError as error:
-        document.fault((*location, "interval"), str(error))
-        return inherited
-    return interval
-
-
-def _check_provenance(data: dict[Any, Any], location: Location, document: Document) -> None:
-    kind = data.get("provenance")
-    if kind is not None and not (isinstance(kind, str) and kind in DEFAULT_INTERVALS):
-        rule = f"must be one of {', '.join(DEFAULT_INTERVALS)}"
-        document.fault((*location, "provenance"), rule, shown(kind), suggest(str(kind), DEFAULT_INTERVALS))
-    for key in ("source", "note"):
-        if data.get(key) is not None and not isinstance(data[key], str):
-            document.fault((*location, key), "must be text", shown(data[key]))
-
-
-def _merge(base: Any, over: Any) -> Any:
-    if isinstance(base, dict) and isinstance(over, dict):
-        merged = dict(base)
-        for key, value in over.items():
-            merged[key] = _merge(base[key], value) if key in base else value
-        return merged
-    return over
-
-
-def _is_pair(kind: Any) -> bool:
-    return kind in (Duration, Rate)
-
-
-# --- reading ------------------------------------------------------------------------------------------------------
 
 
 def machine_files(folder: Path = SPEC_FOLDER) -> dict[str, Path]:
@@ -243,8 +121,6 @@ def read_spec(
     scale_latency: bool = True,
 ) -> Reading:
     """Merges bases, applies overrides, converts units and checks; collects all faults."""
-    from simulator import speccheck
-    from simulator.specset import apply_overrides
 
     tree, abstract, documents = _inherited(document, folder, ())
     faults = [fault for doc in documents for fault in doc.faults]
@@ -252,13 +128,13 @@ def read_spec(
         return Reading(None, tuple(faults))
     partial = abstract or any(fault.field == "base" for fault in faults)
     if abstract:
-        faults += _convert(tree, Machine, document, partial=True)[1]
+        faults += convert(tree, Machine, document, partial=True)[1]
         return Reading(None, tuple(faults)) if faults else Reading(None, (_abstract_fault(document),))
     notes: list[str] = []
     if overrides:
         tree, more, notes = apply_overrides(tree, overrides, scale_latency=scale_latency)
         faults += more
-    values, more = _convert(tree, Machine, document, partial=partial)
+    values, more = convert(tree, Machine, document, partial=partial)
     faults += _new(faults, more)
     if faults:
         return Reading(None, SpecFileError(faults).faults)
@@ -279,17 +155,17 @@ def _new(known: list[Fault], more: list[Fault]) -> list[Fault]:
     places = {(fault.file, fault.line, fault.column) for fault in known}
     doubted = {fault.file for fault in known if fault.field.endswith("provenance")}
     found: list[Fault] = []
-    for fault in sorted(more, key=lambda f: f.rule == _NO_PROVENANCE):
-        if fault.rule == _NO_PROVENANCE:
+    for fault in sorted(more, key=lambda f: f.rule == NO_PROVENANCE):
+        if fault.rule == NO_PROVENANCE:
             if fault.file in doubted:
                 continue
             doubted.add(fault.file)
-            count = sum(other.rule == _NO_PROVENANCE and other.file == fault.file for other in more)
+            count = sum(other.rule == NO_PROVENANCE and other.file == fault.file for other in more)
             if count > 1:
-                fault = replace(fault, rule=f"{_NO_PROVENANCE}; {count - 1} more values have none either")
-        if (fault.file, fault.line, fault.column) not in places or not fault.line or fault.rule == _MISSING:
+                fault = replace(fault, rule=f"{NO_PROVENANCE}; {count - 1} more values have none either")
+        if (fault.file, fault.line, fault.column) not in places or not fault.line or fault.rule == MISSING:
             found.append(fault)
-            if fault.rule != _MISSING:  # several may be missing from one section, and hide nothing there
+            if fault.rule != MISSING:  # several may be missing from one section, and hide nothing there
                 places.add((fault.file, fault.line, fault.column))
     return found
 
@@ -317,7 +193,7 @@ def _inherited(document: Document, folder: Path, seen: tuple[str, ...]) -> tuple
     if not isinstance(abstract, bool):
         document.fault(("abstract",), "must be true or false", shown(abstract))
         abstract = False
-    tree: Tree = _tree(data, (), document, Machine, (None, None, None))
+    tree: Tree = tree_of(data, (), document, Machine, (None, None, None))
     base = data.get("base")
     if base is None:
         return tree, abstract, [document]
@@ -329,7 +205,7 @@ def _inherited(document: Document, folder: Path, seen: tuple[str, ...]) -> tuple
         document.fault(("base",), rule, shown(base))
         return tree, abstract, [document]
     parent, _, documents = _inherited(yamlfile.load(path), folder, (*seen, str(path)))
-    return (tree if parent is None else _merge(parent, tree)), abstract, [*documents, document]
+    return (tree if parent is None else merge(parent, tree)), abstract, [*documents, document]
 
 
 def _base_path(base: Any, document: Document, folder: Path) -> Path | None:
@@ -346,147 +222,6 @@ def _base_path(base: Any, document: Document, folder: Path) -> Path | None:
         ("base",), "no spec of this name beside the file or in hardware_specs", shown(base), suggest(base, known)
     )
     return None
-
-
-# --- conversion ---------------------------------------------------------------------------------------------------
-
-
-def _convert(
-    tree: Tree, kind: type, document: Document, path: str = "", *, partial: bool = False
-) -> tuple[dict[str, Any], list[Fault]]:
-    """Quantities into base units: file keys -> values that the schema's types accept."""
-    values: dict[str, Any] = {}
-    faults: list[Fault] = []
-    entries = schema(kind)
-    for key, node in tree.items():
-        entry = entries.get(key)
-        if entry is None:
-            faults.append(_first_leaf(node).fault_at_key(path, key, entries))
-        elif isinstance(node, dict):
-            values[key], more = _convert(node, entry.kind, document, f"{path}{key}.", partial=partial)
-            faults += more
-        elif is_dataclass(entry.kind) and not _is_pair(entry.kind):
-            if node.value is None and not entry.required:
-                values[key] = None
-            else:
-                faults.append(node.fault("a section of fields is needed here", shown(node.value)))
-        elif node.value is None and not entry.required:
-            continue
-        else:
-            try:
-                values[key] = _quantity(node.value, entry)
-            except UnitError as error:
-                faults.append(node.fault(str(error)))
-            if node.provenance is None and entry.unit is not None:
-                faults.append(node.fault(_NO_PROVENANCE))
-    for key, entry in entries.items():
-        if entry.required and key not in tree and not partial:
-            faults.append(_missing(document, path, key))
-    return values, faults
-
-
-class _FirstLeaf(Leaf):
-    """The first leaf below an unknown key, to say where that key stands."""
-
-    def fault_at_key(self, path: str, key: str, entries: Mapping[str, Entry]) -> Fault:
-        """The 'unknown key' fault."""
-        depth = path.count(".") + 1
-        location = self.location[:depth]
-        line, column = self.document.key_mark(location)
-        return Fault(self.document.file, line, column, f"{path}{key}", "unknown key", "", suggest(str(key), entries))
-
-
-def _first_leaf(node: Any) -> _FirstLeaf:
-    while isinstance(node, dict) and node:
-        node = next(iter(node.values()))
-    return _FirstLeaf(node.value, node.document, node.location, None)
-
-
-def _missing(document: Document, path: str, key: str) -> Fault:
-    line, column = document.key_marks.get(tuple(path.split(".")[:-1]), (1, 1))
-    return Fault(document.file, line, column, f"{path}{key}", _MISSING)
-
-
-def _leaves(node: Any) -> Iterator[Leaf]:
-    if isinstance(node, dict):
-        for value in node.values():
-            yield from _leaves(value)
-    else:
-        yield node
-
-
-def _quantity(value: Any, entry: Entry) -> Any:
-    """A file's scalar, list or mapping as the schema's type."""
-    dimension = entry.unit.dimension if entry.unit else None
-    if entry.kind is Duration or entry.kind is Rate:
-        return parse_pair(value, entry.kind)
-    if entry.kind == Curve:
-        return parse_curve(value, dimension)
-    if entry.kind is float and dimension is not None:
-        return units.parse(value, dimension)
-    if get_origin(entry.kind) is tuple:
-        return _names(value)
-    if entry.kind is str and entry.required and (value is None or value == ""):
-        raise UnitError("must be text, got nothing")
-    return value
-
-
-def _names(value: Any) -> tuple[Any, ...]:
-    """A list of words, each once."""
-    if not isinstance(value, list):
-        raise UnitError(f"must be a list in brackets, e.g. [avx2, avx512], got {shown(value)}")
-    twice = next((item for index, item in enumerate(value) if item in value[:index]), None)
-    if twice is not None:
-        raise UnitError(f"{shown(twice)} is given twice")
-    return tuple(value)
-
-
-def parse_pair(value: Any, kind: Any) -> Any:
-    """'14 cycles', '33 ns' or their sum as a Duration; '64 B/cycle', '90 GB/s' or their sum as a Rate."""
-    cycle, other = (
-        (Dimension.CYCLES, Dimension.TIME) if kind is Duration else (Dimension.BYTES_PER_CYCLE, Dimension.BANDWIDTH)
-    )
-    example = "'14 cycles' or '33 ns'" if kind is Duration else "'64 B/cycle' or '90 GB/s'"
-    word = "latency" if kind is Duration else "bandwidth"
-    if not isinstance(value, str):
-        raise UnitError(f"a {word} needs a unit, e.g. {example}, got {shown(value)}")
-    parts = {cycle: 0.0, other: 0.0}
-    for text in value.split("+"):
-        try:
-            parts[cycle] += units.parse(text.strip(), cycle)
-        except UnitError:
-            try:
-                parts[other] += units.parse(text.strip(), other)
-            except UnitError as error:
-                raise UnitError(str(error).split(", e.g.")[0] + f", e.g. {example}") from None
-    if kind is Rate and not any(parts.values()):
-        raise UnitError("a bandwidth must be above 0")
-    return kind(parts[cycle], parts[other])
-
-
-def parse_curve(value: Any, dimension: Dimension | None) -> Curve:
-    """{1: 3.8 GHz, 56: 3.0 GHz}, [[1, 0.5], [64, 0.9]] or one value for all x, as ((x, y), ...)."""
-    wanted = Dimension.FRACTION if dimension is None else dimension
-    if isinstance(value, dict):
-        pairs = list(value.items())
-    elif isinstance(value, list):
-        if not all(isinstance(item, list) and len(item) == 2 for item in value):
-            raise UnitError("a curve is a mapping x: y or a list of [x, y] pairs")
-        pairs = [(item[0], item[1]) for item in value]
-    else:
-        pairs = [(1.0, value)]
-    if not pairs or len(pairs) > 256:
-        raise UnitError(f"a curve has 1 to 256 points, got {len(pairs)}")
-    points = tuple((units.parse(x, Dimension.COUNT), units.parse(y, wanted)) for x, y in pairs)
-    for (x0, _), (x1, _) in zip(points, points[1:], strict=False):
-        if x1 <= x0:
-            raise UnitError(f"the x of a curve must rise, got {x0:g} before {x1:g}")
-    if points[0][0] <= 0:
-        raise UnitError("the x of a curve must be above 0")
-    return points
-
-
-# --- validation ---------------------------------------------------------------------------------------------------
 
 
 def _validate(values: dict[str, Any], tree: Tree, identity: str) -> tuple[Machine | None, list[Fault]]:
@@ -546,5 +281,5 @@ def _locate(tree: Tree, path: str, document: Document | None = None) -> Leaf:
     if not isinstance(node, dict):
         leaf: Leaf = node
         return leaf
-    leaves = list(_leaves(node))
+    leaves = list(leaves_of(node))
     return next((leaf for leaf in leaves if leaf.document is document), leaves[0])

@@ -8,9 +8,19 @@ from typing import Any, Literal, get_origin
 from simulator import units
 from simulator.machine import Duration, Machine, Memory, Provenance, interpolate_log
 from simulator.schema import Entry, schema
-from simulator.specfile import LATENCY_SIZE_EXPONENT, Leaf, Tree, parse_curve, parse_pair
+from simulator.spectree import Leaf, Tree
+from simulator.specvalue import parse_curve, parse_pair
 from simulator.units import Dimension, UnitError
 from simulator.yamlfile import Document, Fault, suggest
+
+LATENCY_SIZE_EXPONENT = 0.15
+"""latency ~ size^0.15 when only a cache's size is changed.
+
+Chosen between two published pairs: Zen 3's L3 with and without stacked SRAM (47 -> 50 cycles for 32 -> 96 MiB, exponent
+ln(50/47) / ln 3 = 0.06; chipsandcheese.com, deep-diving-zen-3-v-cache) and the step from Ice Lake's to Sapphire Rapids' L2
+(14 -> 16 cycles for 1.25 -> 2 MiB, 0.28; chipsandcheese.com, a-peek-at-sapphire-rapids), which also changed the process and
+the core. Wire delay alone would give 0.5, the pessimistic bound: ask for it with `--set caches.L2.latency=...`.
+"""
 
 _MEMORY = ("memory.channels", "memory.transfer_rate", "memory.channel_width")
 """The factors of memory.bandwidth."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kernels import host
+from kernels import host, hostmatch
 from kernels.host import AdvertisedClock, CacheInstance, HostError, HostObservation, NumaNode
 from kernels.hostmatch import match
 from kernels.hostspec import describe, detect_spec
@@ -724,7 +724,7 @@ def test_detected_specs_inherit_from_shipped_ones(name: str) -> None:
     assert machine.clock.scalar[-1][0] == machine.cores_per_socket
 
 
-@pytest.mark.parametrize("part", host._PARTS, ids=lambda part: part.design)
+@pytest.mark.parametrize("part", hostmatch._PARTS, ids=lambda part: part.design)
 @pytest.mark.parametrize("flags", [AVX2, AVX512, AVX512 | {"avx512_bf16", "avx512_vnni", "avx_vnni"}])
 def test_every_row_of_the_table_gives_a_valid_spec(part: Any, flags: set[str]) -> None:
     x86 = isinstance(part.vendor, str)

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from simulator.machine import Duration, Machine, Provenance, interpolate_log
 from simulator.specdump import differences, dump_machine, values
 from simulator.specfile import (
-    LATENCY_SIZE_EXPONENT,
     SPEC_FOLDER,
     available_machines,
     check_file,
@@ -23,6 +22,7 @@ from simulator.specfile import (
     machine_files,
     read_spec,
 )
+from simulator.specset import LATENCY_SIZE_EXPONENT
 from simulator.yamlfile import SpecFileError, load
 from tests.broken import VALID
 from tests.strategies import machines
