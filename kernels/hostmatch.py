@@ -128,6 +128,7 @@ def usable_isa(observation: HostObservation) -> tuple[Isa, ...]:
 
 
 def identity_of(observation: HostObservation) -> str:
+    """The numbers by which a part is found in the table, in words."""
     if observation.architecture == "aarch64":
         return f"implementer {hexadecimal(observation.implementer)} part {hexadecimal(observation.part)}"
     return (
@@ -137,10 +138,12 @@ def identity_of(observation: HostObservation) -> str:
 
 
 def hexadecimal(number: int | None) -> str:
+    """A number as 0x.., or 'unknown'."""
     return "unknown" if number is None else f"{number:#04x}"
 
 
 def find_part(observation: HostObservation) -> Part | None:
+    """The host's row of the table, or None."""
     arm = observation.architecture == "aarch64"
     vendor, family = (observation.implementer, None) if arm else (observation.vendor, observation.family)
     number = observation.part if arm else observation.model

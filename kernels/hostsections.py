@@ -169,6 +169,7 @@ def cache_section(observation: HostObservation, base: Machine, shape: Shape) -> 
 
 
 def data_caches(observation: HostObservation) -> tuple[CacheInstance, ...]:
+    """Caches that hold data (all instances, as listed)."""
     return tuple(cache for cache in observation.caches if cache.kind in ("Data", "Unified"))
 
 

@@ -8,6 +8,7 @@ from kernels.host import HostObservation
 
 
 def counted_cores(cores: int) -> str:
+    """'1 core', '2 cores'."""
     return f"{cores} core" if cores == 1 else f"{cores} cores"
 
 
@@ -25,6 +26,7 @@ class Shape:
 
 
 def shape_of(observation: HostObservation) -> Shape:
+    """What the spec states of the host, with the reasons."""
     usable = observation.usable_cores
     socket_of = {cpu.number: cpu.socket for cpu in observation.cpus}
     by_socket: dict[int, int] = {}

@@ -35,10 +35,12 @@ def merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def measured(value: object, source: str, note: str = "") -> Leaf:
+    """A value that was read from the host."""
     return {"value": value, "provenance": "measured", "source": source} | ({"note": note} if note else {})
 
 
 def estimated(value: object, source: str, note: str = "") -> Leaf:
+    """A value that was not, with the reason as source."""
     return {"value": value, "provenance": "estimated", "source": source} | ({"note": note} if note else {})
 
 
@@ -48,6 +50,7 @@ def hertz_text(value: float) -> str:
 
 
 def plain_number(value: float) -> float | int:
+    """Whole numbers without a decimal point."""
     return int(value) if float(value).is_integer() else value
 
 
@@ -60,6 +63,7 @@ def comment_lines(line: str) -> str:
 
 
 def yaml_lines(section: Mapping[str, object], indent: str = "") -> Iterable[str]:
+    """A section as lines of YAML."""
     for key, value in section.items():
         if not isinstance(value, dict):
             yield from _text_lines(f"{indent}{key}: ", value)

@@ -13,6 +13,7 @@ from simulator.yamlfile import Document, Fault, Location, SpecFileError, dotted,
 
 
 def is_directory(path: Path) -> bool:
+    """Whether it is a folder; False for a path that the system refuses."""
     try:
         return path.is_dir()
     except (OSError, ValueError):

@@ -19,6 +19,7 @@ MAX_HISTOGRAM_BYTES = 32 << 20
 
 
 def read_indices(reader: Reader, location: Location, value: Any) -> IndexDistribution | None:
+    """The value of `indices`: a word or a mapping with its kind; None after a fault."""
     if isinstance(value, str):
         value = {"kind": value}
     if not isinstance(value, dict):

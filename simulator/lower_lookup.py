@@ -6,6 +6,7 @@ column stripes inside, and threads along tokens, columns or tables.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -234,76 +235,124 @@ def _gather_work(
     )
 
 
-def _gather(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context) -> Phase:
-    batch, threads, sharers = context.batch, r.threads, sharing(r)
+@dataclass(frozen=True)
+class _Division:
+    """Who works on what in one gather: flags of the split, shares of one worker, shapes of its loop nest."""
+
+    by_tokens: Any
+    by_columns: Any
+    by_tables: Any
+    workers: Any
+    sharers: Any
+    tokens: Any
+    tables: Any
+    columns: Any
+    tile: Any
+    stripe: Any
+    group: Any
+    row_bytes: Any
+    piece_bytes: Any
+
+    @property
+    def workers_per_cache(self) -> Any:
+        """Workers on one shared cache."""
+        return np.minimum(self.sharers, self.workers)
+
+
+def _divide(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context) -> _Division:
+    batch, threads = context.batch, r.threads
     by_columns, by_tables = schedule.split == SPLIT_COLUMNS, schedule.split == SPLIT_TABLES
     by_tokens = schedule.split == SPLIT_TOKENS
     element = ELEMENT_BYTES[op.table_dtype]
     columns = np.where(by_columns, np.maximum(op.output / threads, r.line_bytes / element), op.output)
-    column_parts = op.output / columns
     tables = np.where(by_tables, np.maximum(op.tables / threads, 1.0), op.tables)
-    table_parts = op.tables / tables
-    stripe = np.minimum(schedule.column_stripe, columns)
     tokens = np.where(by_tokens, np.maximum(batch / threads, 1.0), batch)
-    workers = np.where(by_tokens, np.minimum(threads, batch), np.where(by_columns, column_parts, table_parts))
-    tile = np.minimum(schedule.token_tile, tokens)
-    tiles = tokens / tile
-    group = np.minimum(schedule.table_group, tables)
+    stripe = np.minimum(schedule.column_stripe, columns)
     row = columns * element
-    piece = np.minimum(stripe * element, row)
+    return _Division(
+        by_tokens=by_tokens,
+        by_columns=by_columns,
+        by_tables=by_tables,
+        workers=np.where(
+            by_tokens, np.minimum(threads, batch), np.where(by_columns, op.output / columns, op.tables / tables)
+        ),
+        sharers=sharing(r),
+        tokens=tokens,
+        tables=tables,
+        columns=columns,
+        tile=np.minimum(schedule.token_tile, tokens),
+        stripe=stripe,
+        group=np.minimum(schedule.table_group, tables),
+        row_bytes=row,
+        piece_bytes=np.minimum(stripe * element, row),
+    )
 
-    # Distinct rows of one table that a tile, a thread, and the threads of one shared cache touch in one call.
-    touched_tile = unique_rows(op.indices, op.rows, tile)
-    touched_thread = unique_rows(op.indices, op.rows, tokens)
-    instance_tokens = np.where(by_tokens, tokens * np.minimum(sharers, workers), tokens)
+
+def _row_accesses(op: LookupFfn, context: Context, d: _Division) -> tuple[tuple[Access, ...], Any]:
+    """(table rows by reuse, distinct rows of a table that one tile touches).
+
+    Four shares: first touches on a shared cache, first touches by a core of rows that a sibling fetched, rows that an
+    earlier tile of the same core touched, and rows that come back within a tile.
+    """
+    batch, by_tokens, near = context.batch, d.by_tokens, d.workers_per_cache
+    touched_tile = unique_rows(op.indices, op.rows, d.tile)
+    touched_thread = unique_rows(op.indices, op.rows, d.tokens)
+    instance_tokens = np.where(by_tokens, d.tokens * near, d.tokens)
     touched_instance = np.where(by_tokens, unique_rows(op.indices, op.rows, instance_tokens), touched_thread)
-    instances = np.maximum(workers / sharers, 1.0)
+    instances = np.maximum(d.workers / d.sharers, 1.0)
 
-    per_table = tables * row * workers  # bytes of one row index over all tables and all workers
-    total = batch / np.where(by_tokens, workers, 1.0) * per_table
-    first_thread = np.minimum(touched_thread, tokens) * per_table
-    first_instance = np.where(by_tokens, touched_instance * tables * row * instances, first_thread)
+    per_table = d.tables * d.row_bytes * d.workers  # bytes of one row index over all tables and all workers
+    total = batch / np.where(by_tokens, d.workers, 1.0) * per_table
+    first_thread = np.minimum(touched_thread, d.tokens) * per_table
+    first_instance = np.where(by_tokens, touched_instance * d.tables * d.row_bytes * instances, first_thread)
     first_instance = np.minimum(first_instance, first_thread)
-    siblings = first_thread - first_instance
-    across_tiles = np.maximum(tiles * touched_tile - touched_thread, 0.0) * per_table
+    across_tiles = np.maximum(d.tokens / d.tile * touched_tile - touched_thread, 0.0) * per_table
     within_tile = np.maximum(total - first_thread - across_tiles, 0.0)
 
-    hot_rows = effective_rows(op.indices, op.rows)
-    layer_core = tables * row * hot_rows
-    layer_shared = np.where(by_tokens, layer_core, layer_core * np.minimum(sharers, workers))
+    layer_core = d.tables * d.row_bytes * effective_rows(op.indices, op.rows)
+    layer_shared = np.where(by_tokens, layer_core, layer_core * near)
     projection = repeats(op) * op.stages * padded_hidden(op) * op.block * ELEMENT_BYTES[op.projection_dtype]
     rest = projection + batch * op.output * 4.0 + context.evicted_bytes
-    coverage_thread = touched_thread / op.rows
-    coverage_instance = touched_instance / op.rows
-    model_core = context.layers * (layer_core + rest)
-    model_shared = context.layers * (layer_shared + rest)
-    accumulators = tile * stripe * 4.0
-    near_core = group * touched_tile * piece + accumulators + tile * op.tables * 8.0
-    near_shared = near_core * np.minimum(sharers, workers)
-    sweep_core = tables * touched_thread * row + tokens * columns * 4.0
+    model_core, model_shared = context.layers * (layer_core + rest), context.layers * (layer_shared + rest)
+    near_core = _tile_bytes(op, d, touched_tile)
+    sweep_core = d.tables * touched_thread * d.row_bytes + d.tokens * d.columns * 4.0
     sweep_shared = np.where(
-        by_tokens, tables * touched_instance * row, tables * touched_thread * row * np.minimum(sharers, workers)
+        by_tokens, d.tables * touched_instance * d.row_bytes, d.tables * touched_thread * d.row_bytes * near
     )
-    work, uops_per_line = _gather_work(op, schedule, r, context, stripe)
+    cyclic_instance, cyclic_thread = (touched_instance / op.rows) ** 4, (touched_thread / op.rows) ** 4
+    return (
+        Access(first_instance, model_core, model_shared, cyclic=cyclic_instance),
+        Access(first_thread - first_instance, model_core, np.minimum(sweep_shared, model_shared), cyclic=0.0),
+        Access(across_tiles, sweep_core, sweep_shared, cyclic=cyclic_thread),
+        Access(within_tile, near_core, near_core * near, cyclic=0.0),
+    ), touched_tile
+
+
+def _tile_bytes(op: LookupFfn, d: _Division, touched_tile: Any) -> Any:
+    """What one worker keeps near while it walks a group of tables over a tile: rows, accumulators, codes and scores."""
+    return d.group * touched_tile * d.piece_bytes + d.tile * d.stripe * 4.0 + d.tile * op.tables * 8.0
+
+
+def _gather(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context) -> Phase:
+    batch, threads = context.batch, r.threads
+    d = _divide(op, schedule, r, context)
+    work, uops_per_line = _gather_work(op, schedule, r, context, d.stripe)
+    accesses, touched_tile = _row_accesses(op, context, d)
+    near_core = _tile_bytes(op, d, touched_tile)
     rows_stream = Stream(
         "table_rows",
         "rows",
-        (
-            Access(first_instance, model_core, model_shared, cyclic=np.maximum(coverage_instance, 0.0) ** 4),
-            Access(siblings, model_core, np.minimum(sweep_shared, model_shared), cyclic=0.0),
-            Access(across_tiles, sweep_core, sweep_shared, cyclic=coverage_thread**4),
-            Access(within_tile, near_core, near_shared, cyclic=0.0),
-        ),
-        row_bytes=piece,
+        accesses,
+        row_bytes=d.piece_bytes,
         uops_per_line=uops_per_line,
         prefetch_bytes=schedule.prefetch_bytes,
-        array_bytes=op.tables * op.rows * op.output * element,
+        array_bytes=op.tables * op.rows * op.output * ELEMENT_BYTES[op.table_dtype],
         page_2m=context.page_2m,
     )
-    groups = np.maximum(tables / group, 1.0)
-    output_bytes = batch * op.output * 4.0 * np.where(by_tables, table_parts, 1.0)
-    output_distance = tile * columns * 4.0 + group * touched_tile * piece
-    code_bytes = batch * op.tables * 8.0 * np.where(by_columns, column_parts, 1.0)
+    groups = np.maximum(d.tables / d.group, 1.0)
+    output_bytes = batch * op.output * 4.0 * np.where(d.by_tables, op.tables / d.tables, 1.0)
+    output_distance = d.tile * d.columns * 4.0 + d.group * touched_tile * d.piece_bytes
+    code_bytes = batch * op.tables * 8.0 * np.where(d.by_columns, op.output / d.columns, 1.0)
     return Phase(
         name="gather",
         work=work,
@@ -313,22 +362,22 @@ def _gather(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Cont
                 "accumulators",
                 output_bytes * groups,
                 output_distance,
-                output_distance * np.minimum(sharers, workers),
+                output_distance * d.workers_per_cache,
                 writes=1.0,
             ),
             sequential(
                 "codes",
-                code_bytes * np.maximum(columns / stripe, 1.0),
-                np.where(by_tokens, tile * op.tables * 8.0 + near_core, FAR),
-                batch * op.tables * 8.0 + near_shared,
+                code_bytes * np.maximum(d.columns / d.stripe, 1.0),
+                np.where(d.by_tokens, d.tile * op.tables * 8.0 + near_core, FAR),
+                batch * op.tables * 8.0 + near_core * d.workers_per_cache,
             ),
         ),
         imbalance=np.where(
-            by_tokens,
+            d.by_tokens,
             imbalance(batch, threads),
-            threads / workers * np.where(by_tables, imbalance(op.tables, workers), 1.0),
+            threads / d.workers * np.where(d.by_tables, imbalance(op.tables, d.workers), 1.0),
         ),
-        barriers=np.where(schedule.token_tile >= UNBOUNDED, np.where(by_tokens, op.tables, 1.0), 1.0),
+        barriers=np.where(schedule.token_tile >= UNBOUNDED, np.where(d.by_tokens, op.tables, 1.0), 1.0),
     )
 
 

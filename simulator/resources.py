@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.machine import CacheLevel, Curve, Machine, interpolate_log
+from simulator.machine import CacheLevel, Curve, Machine, MatrixUnit, interpolate_log
 
 Number = Any
 """A float, or an array that broadcasts (points x schedules)."""
@@ -133,6 +133,22 @@ def _level(
     )
 
 
+def _stream_rate(machine: Machine) -> Any:
+    """What one core streams from memory: lines in flight x line / latency (Little's law), or the stated limit."""
+    memory = machine.memory
+    lines = machine.core.demand_lines_in_flight + machine.prefetcher.stream_lines_in_flight
+    little = lines * machine.caches.L1.line_bytes / memory.latency_seconds
+    limit = memory.core_bandwidth_bytes_per_second
+    return little if limit is None else np.minimum(little, limit)
+
+
+def _tile_rate(matrix: MatrixUnit | None) -> Any:
+    """Operand products of the matrix unit in bytes a cycle; 0 without one."""
+    if matrix is None:
+        return 0.0
+    return matrix.tile_rows * matrix.tile_columns * matrix.tile_row_bytes / matrix.cycles_per_operation
+
+
 def resolve(machine: Machine, threads: Any) -> Resources:
     """Resources of `threads` cores, placed on consecutive cores of as few sockets as hold them.
 
@@ -151,10 +167,6 @@ def resolve(machine: Machine, threads: Any) -> Resources:
         inner = level.size_bytes / level.cores_per_instance if index >= 1 else 0.0
     last = resolved[-1]
     line = levels[0].line_bytes
-    little = (core.demand_lines_in_flight + machine.prefetcher.stream_lines_in_flight) * line / memory.latency_seconds
-    stream_rate = little
-    if memory.core_bandwidth_bytes_per_second is not None:
-        stream_rate = np.minimum(little, memory.core_bandwidth_bytes_per_second)
     matrix = core.matrix
     doublings = np.log2(np.maximum(threads, 1.0))
     walk = machine.tlb.walk.at(hz) + machine.tlb.l2_latency_cycles / hz
@@ -178,9 +190,7 @@ def resolve(machine: Machine, threads: Any) -> Resources:
         load_bytes_per_cycle=core.load_bytes_per_cycle,
         store_bytes_per_cycle=core.store_bytes_per_cycle,
         tile_rows=1.0 if matrix is None else matrix.tile_rows,
-        tile_bytes_per_cycle=0.0
-        if matrix is None
-        else matrix.tile_rows * matrix.tile_columns * matrix.tile_row_bytes / matrix.cycles_per_operation,
+        tile_bytes_per_cycle=_tile_rate(matrix),
         window_uops=core.vector_window_uops,
         demand_lines=core.demand_lines_in_flight,
         row_lines=machine.prefetcher.row_lines_in_flight,
@@ -189,7 +199,7 @@ def resolve(machine: Machine, threads: Any) -> Resources:
         line_bytes=line,
         levels=tuple(resolved),
         memory_latency_seconds=memory.latency_seconds,
-        memory_core_bytes_per_second=stream_rate,
+        memory_core_bytes_per_second=_stream_rate(machine),
         memory_bytes_per_second=memory.read_bandwidth_bytes_per_second * sockets,
         memory_peak_bytes_per_second=memory.bandwidth_bytes_per_second * sockets,
         memory_write_penalty=memory.write_share_penalty,

@@ -112,6 +112,7 @@ def _check_provenance(data: dict[Any, Any], location: Location, document: Docume
 
 
 def merge(base: Any, over: Any) -> Any:
+    """`over` laid on `base`: mappings merge, everything else is replaced."""
     if isinstance(base, dict) and isinstance(over, dict):
         merged = dict(base)
         for key, value in over.items():
@@ -121,10 +122,12 @@ def merge(base: Any, over: Any) -> Any:
 
 
 def is_pair(kind: Any) -> bool:
+    """Whether a type is a latency or rate, which is one value in a file."""
     return kind in (Duration, Rate)
 
 
 def leaves_of(node: Any) -> Iterator[Leaf]:
+    """Every leaf below a node."""
     if isinstance(node, dict):
         for value in node.values():
             yield from leaves_of(value)
