@@ -73,7 +73,7 @@ _EXAMPLES = {
     Dimension.POWER: "205 W",
 }
 _BARE = (Dimension.COUNT, Dimension.FRACTION)
-_NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*\Z", re.DOTALL)
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
 
 def _article(name: str) -> str:
@@ -108,11 +108,12 @@ def parse(text: object, dimension: Dimension, *, allow_negative: bool = False) -
         except OverflowError:
             raise UnitError("the number is too large") from None
     else:
-        match = _NUMBER.match(text)
+        stripped = text.strip()
+        match = _NUMBER.match(stripped)
         if match is None:
             example = _EXAMPLES.get(dimension)
             raise UnitError(f"{_needed(dimension)}" + (f", e.g. '{example}'" if example else "") + f", got '{text}'")
-        value, unit = float(match[1]), match[2]
+        value, unit = float(match[0]), stripped[match.end() :].lstrip()
     factor = 1.0
     if unit:
         if unit not in UNITS:

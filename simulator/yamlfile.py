@@ -152,6 +152,8 @@ def _problem(error: yaml.MarkedYAMLError) -> str:
     problem = (error.problem or "unreadable").replace("\n", " ")
     if "\\t" in problem:
         return "indentation must be spaces, not tabs"
+    if "another document" in problem:
+        return "a file holds one document, here a second one begins"
     return problem if "found" in problem or not error.context else f"{problem} {error.context}"
 
 
