@@ -142,6 +142,10 @@ def _stream_rate(machine: Machine) -> Any:
     return little if limit is None else np.minimum(little, limit)
 
 
+def _or_infinity(limit: Any) -> Any:
+    return np.inf if limit is None else limit
+
+
 def _tile_rate(matrix: MatrixUnit | None) -> Any:
     """Operand products of the matrix unit in bytes a cycle; 0 without one."""
     if matrix is None:
@@ -203,9 +207,7 @@ def resolve(machine: Machine, threads: Any) -> Resources:
         memory_bytes_per_second=memory.read_bandwidth_bytes_per_second * sockets,
         memory_peak_bytes_per_second=memory.bandwidth_bytes_per_second * sockets,
         memory_write_penalty=memory.write_share_penalty,
-        link_bytes_per_second=np.inf
-        if memory.link_bandwidth_bytes_per_second is None
-        else memory.link_bandwidth_bytes_per_second,
+        link_bytes_per_second=_or_infinity(memory.link_bandwidth_bytes_per_second),
         last_level_instances=last.instances,
         tlb_reach_4k_bytes=machine.tlb.l2_entries_4k * 4096.0,
         tlb_reach_2m_bytes=machine.tlb.l2_entries_2m * 2097152.0,
