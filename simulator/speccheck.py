@@ -19,13 +19,14 @@ def check(machine: Machine, locate: Locate) -> tuple[list[Fault], list[Fault]]:
     found = _Findings(locate)
     _whole_numbers(machine, found)
     _geometry(machine, found)
-    _latencies(machine, found)
+    if machine.clock.scalar[0][1] > 0.0:  # else _curves reports it, and no latency has a meaning
+        _latencies(machine, found)
+        _bandwidths(machine, found)
     _sharing(machine, found)
     _features(machine, found)
     _memory(machine, found)
     _curves(machine, found)
     _overlaps(machine, found)
-    _bandwidths(machine, found)
     return found.errors, found.warnings
 
 

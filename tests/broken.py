@@ -144,6 +144,7 @@ CASES: dict[str, tuple[Edit, ...]] = {
         ("    sets: 2048", "    sets: 1024\n    line: 128 B"),
     ),
     "a base clock of nothing": (("clock:\n", "clock:\n  base: 0 GHz\n"),),
+    "a clock that stands still": (("{1: 4 GHz, 8: 3.5 GHz}", "0 Hz"),),
     "an efficiency above 1": (("tlb:", "software:\n  gemm_efficiency_fp32: {1: 0.5, 64: 1.5}\ntlb:"),),
     "memory that overlaps better than caches": (("tlb:", "software:\n  library_overlap_memory: 3\ntlb:"),),
     "a miss share that falls": (("ways: 12", "ways: 12\n    cyclic_miss_curve: {0.5: 0.5, 1: 0.2}"),),

@@ -182,6 +182,9 @@ EXPECTED = {
     "a base clock of nothing": [
         "bad.yaml:11:9: clock.base: must be above 0, got 0 GHz",
     ],
+    "a clock that stands still": [
+        "bad.yaml:11:11: clock.scalar: a frequency must be above 0",
+    ],
     "an efficiency above 1": [
         "bad.yaml:43:25: software.gemm_efficiency_fp32: an efficiency lies above 0 and at most at 1, got 1.5",
     ],
