@@ -165,7 +165,7 @@ def format_quantity(value: float, dimension: Dimension) -> str:
         number = f"{scaled:.12g}"
         for candidate in (number, repr(scaled)):
             text = f"{candidate} {unit}".rstrip()
-            if "inf" not in text and parse(text, dimension, allow_negative=True) == value:
+            if math.isfinite(float(candidate) * factor) and parse(text, dimension, allow_negative=True) == value:
                 texts.append(text.replace("e+", "e"))
                 break
     base = _PRETTY[dimension][-1]

@@ -141,6 +141,9 @@ def load(path: str | Path, text: str | None = None) -> Document:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         document.faults.append(Fault(name, 0, 0, "", f"not YAML: {first}"))
         return document
+    except (ValueError, OverflowError):  # PyYAML, on "\UFFFFFFFF" and on a %YAML version of thousands of digits
+        document.faults.append(Fault(name, 0, 0, "", "not YAML: a character code or a version number is out of range"))
+        return document
     if root is None:
         document.faults.append(Fault(name, 0, 0, "", "the file is empty"))
         return document
@@ -182,8 +185,9 @@ def _read(path: Path, document: Document) -> str | None:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        column = error.start - (raw.rfind(b"\n", 0, error.start) + 1) + 1
+        before = error.object[: error.start]  # without the byte order mark, unlike `raw`
+        line = before.count(b"\n") + 1
+        column = len(before.rpartition(b"\n")[2].decode()) + 1
         document.faults.append(Fault(document.file, line, column, "", "not UTF-8 text"))
         return None
 
@@ -242,12 +246,24 @@ def _mapping(node: Any, location: Location, document: Document) -> dict[Any, Any
             )
             continue
         document.key_marks[where] = mark
+        if _foreign_tag(key_node):
+            document.fault(where, f"the tag {key_node.tag} is not allowed", at_key=True)
         result[key] = _construct(value_node, where, document)
     return result
 
 
+_RESOLVER: Any = yaml.resolver.Resolver()
+
+
+def _foreign_tag(node: Any) -> bool:
+    """Whether a scalar carries a tag that its text alone would not have."""
+    if node.style is not None:
+        return node.tag not in ("tag:yaml.org,2002:str", "!")
+    return bool(node.tag != _RESOLVER.resolve(yaml.ScalarNode, node.value, (True, False)))
+
+
 def _key(node: Any) -> Any:
-    if node.style is None and re.fullmatch(r"[0-9]+", node.value):
+    if node.style is None and re.fullmatch(r"[0-9]{1,40}", node.value):
         return int(node.value)
     if node.style is None and re.fullmatch(r"[0-9]+\.[0-9]*|\.[0-9]+", node.value):
         return float(node.value)
@@ -256,7 +272,7 @@ def _key(node: Any) -> Any:
 
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\Z")
 _FLOAT = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+][0-9]+)?\Z|[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+][0-9]+\Z")
-_EXPONENT = re.compile(r"([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))[eE]([0-9]+)\Z")
+_EXPONENT = re.compile(r"([-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))[eE]([0-9]+)\Z")
 _TRAPS = (
     (r"[-+]?0[0-7_]+", "'{0}' would be octal {octal} in YAML 1.1: write {decimal} or '{0}'"),
     (r"[-+]?0[xXbBoO][0-9a-fA-F_]+", "'{0}' is not a plain number: write it in decimal, or in quotes"),
@@ -287,12 +303,10 @@ def _trap(value: str) -> str | None:
 
 def _scalar(node: Any, location: Location, document: Document) -> Any:
     value = node.value
-    if node.style is not None:
-        if node.tag not in ("tag:yaml.org,2002:str", "!"):
-            document.fault(location, f"the tag {node.tag} is not allowed")
-        return value
-    if node.tag.startswith("!") or "python" in node.tag:
+    if _foreign_tag(node):
         document.fault(location, f"the tag {node.tag} is not allowed")
+        return value
+    if node.style is not None:
         return value
     if value in ("", "~", "null", "Null", "NULL"):
         return None
@@ -305,14 +319,14 @@ def _scalar(node: Any, location: Location, document: Document) -> Any:
             location, f"'{value}' is text in YAML 1.1: write {mantissa}e+{exponent[2]} or the number in full"
         )
         return value
+    if len(value) > 40 and re.fullmatch(r"[-+]?[0-9][0-9_]*", value):
+        document.fault(location, "the number is too large")
+        return 0
     trap = _trap(value)
     if trap:
         document.fault(location, trap)
         return value
     if _INTEGER.match(value):
-        if len(value) > 40:
-            document.fault(location, "the number is too large")
-            return 0
         return int(value)
     if _FLOAT.match(value):
         number = float(value)
@@ -343,7 +357,8 @@ def _text(dumper: yaml.SafeDumper, value: str) -> Any:
     probe = Document("", None)
     mark = yaml.Mark("", 0, 0, 0, "", 0)
     node = yaml.ScalarNode("tag:yaml.org,2002:str", value, mark, mark)
-    plain = bool(value) and _construct(node, (), probe) == value and not probe.faults
+    plain = bool(value) and "\x85" not in value and _construct(node, (), probe) == value == _key(node)
+    plain = plain and not probe.faults
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if plain else '"')
 
 
