@@ -20,6 +20,7 @@ struct Bh4 {
     const std::int32_t* order;  // [block]: output o of a block is row order[o] of the transform
     float mix_projected, mix_input;
     i64 limit;                  // largest magnitude of quantised activations, else 0
+    const float* correction;    // [repeats][stages][padded]: 128 x sum of weights, for unsigned activations, else null
 };
 
 // Where a token's Z lie: coordinate j of table t is z[plane(j, t)].
