@@ -57,9 +57,13 @@ static inline void butterfly(float* y, i64 count, i64 size, Load load) {
 static inline float largest(const float* from, i64 d) {
     const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
     __m512i top[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
-    for (i64 i = 0; i < d; i += 16)
-        top[i / 16 % 4] =
-            _mm512_max_epi32(top[i / 16 % 4], _mm512_and_si512(magnitude, _mm512_loadu_si512(from + i)));
+    i64 i = 0;
+    for (; i + 64 <= d; i += 64)
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; ++k)
+            top[k] = _mm512_max_epi32(top[k], _mm512_and_si512(magnitude, _mm512_loadu_si512(from + i + 16 * k)));
+    for (; i < d; i += 16)
+        top[0] = _mm512_max_epi32(top[0], _mm512_and_si512(magnitude, _mm512_loadu_si512(from + i)));
     const __m512i all = _mm512_max_epi32(_mm512_max_epi32(top[0], top[1]), _mm512_max_epi32(top[2], top[3]));
     const std::int32_t bits = _mm512_reduce_max_epi32(all);
     float value;

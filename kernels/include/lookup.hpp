@@ -29,18 +29,20 @@ enum ZLayout : i64 {
     Z_PLANES = 1,   // 64-element blocks of bits 8: z[(t / 8) * 64 + j * 8 + t % 8]
 };
 
-// Tables in column stripes: row r of table t in stripe s starts at data + ((s * tables + t) * rows + r) * stripe bytes.
-// Plain row-major tables are one stripe of all columns.
+// Tables in column stripes: row r of table t in stripe s is the `stripe` elements from element
+// ((s * tables + t) * rows + r) * stripe. Columns are padded to whole stripes, a stripe is a multiple of 64 elements.
+// Inside 32 (bf16) or 64 (int8) columns the elements stand in the order that kernels/tables.py describes.
 struct Tables {
     i64 tables, rows, columns, stripe;
     const void* data;
-    const float* scales;  // int8: [tables][rows][columns / group] -> one scale a row when group == columns, else null
-    const float* bias;    // [columns]
+    const float* scales;  // int8: one a table, else null
+    const float* bias;    // [columns padded to whole stripes]
 };
 
 // Loop nest of the gather (simulator/schedule.py has the same words).
 struct GatherSchedule {
-    i64 token_tile;      // tokens that stay together while tables are walked
-    i64 table_group;     // tables accumulated in registers before the output tile is written back
-    i64 prefetch_bytes;  // distance of software prefetch, 0: none
+    i64 token_tile;   // tokens that stay together while tables are walked
+    i64 table_group;  // tables accumulated in registers before the output tile is written back
+    i64 near_tokens;  // software prefetch into L1: rows of the token so many tokens ahead, 0: none
+    i64 bulk;         // 1: the rows of the next table group are prefetched into L2 meanwhile
 };

@@ -1,0 +1,93 @@
+"""Look-up tables as the gather kernels read them: column stripes, bf16 pairs, rotated int8 quadruples.
+
+Columns are padded to whole stripes and laid out as [stripe][table][row][column in stripe], so that a group of tables over one
+stripe is one run of memory. bf16: in every 32 columns, dword i holds column i below column 16 + i. int8: in every 64
+columns, byte 4 g + p of table k holds column 16 ((p - k) mod 4) + g, so that blends alone bring four tables together
+(gather/avx512_vnni.cpp); tables are padded to a multiple of four; one scale a table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.packing import to_bf16
+
+TableDtype = Literal["fp32", "bf16", "int8"]
+ELEMENT: dict[str, Any] = {"fp32": np.float32, "bf16": np.uint16, "int8": np.int8}
+STRIPE_STEP = 64
+
+
+@dataclass(frozen=True)
+class PackedTables:
+    """What `struct Tables` (include/lookup.hpp) points at; `bias` is padded like the columns."""
+
+    dtype: TableDtype
+    data: NDArray[Any]
+    scales: NDArray[np.float32] | None
+    bias: NDArray[np.float32]
+    tables: int
+    stripe: int
+
+    @property
+    def padded_columns(self) -> int:
+        """Columns in whole stripes."""
+        return int(self.bias.shape[0])
+
+
+def pack_tables(tables: NDArray[np.float32], bias: NDArray[np.float32], dtype: TableDtype, stripe: int) -> PackedTables:
+    """`tables` [T, R, dout] in stripes of `stripe` columns (a multiple of 64)."""
+    if stripe < STRIPE_STEP or stripe % STRIPE_STEP:
+        raise ValueError(f"a stripe is a multiple of {STRIPE_STEP} columns, got {stripe}")
+    count, rows, columns = tables.shape
+    padded = -(-columns // stripe) * stripe
+    more = -count % 4 if dtype == "int8" else 0
+    wide = np.zeros((count + more, rows, padded), dtype=np.float32)
+    wide[:count, :, :columns] = tables
+    wide_bias = np.zeros(padded, dtype=np.float32)
+    wide_bias[:columns] = bias
+    scales = None
+    if dtype == "fp32":
+        stored: NDArray[Any] = wide
+    elif dtype == "bf16":
+        stored = _pairs(wide)
+    else:
+        stored, scales = _quadruples(wide)
+    striped = stored.reshape(count + more, rows, padded // stripe, stripe).transpose(2, 0, 1, 3)
+    return PackedTables(dtype, aligned(striped), scales, wide_bias, count + more, stripe)
+
+
+def _pairs(wide: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """bf16 in pairs. The kernel reads the upper element with the lower one's bits behind it: round to the nearest such number."""
+    blocks = wide.reshape(*wide.shape[:2], -1, 2, 16)
+    low = to_bf16(blocks[..., 0, :])
+    bits = np.ascontiguousarray(blocks[..., 1, :]).view(np.uint32).astype(np.int64)
+    magnitude = (bits & 0x7FFFFFFF) - low + 0x8000
+    high = (np.clip(magnitude, 0, 0x7F7FFFFF) >> 16) | ((bits >> 16) & 0x8000)
+    pairs = np.stack([low, high.astype(np.uint16)], axis=-1)
+    return pairs.reshape(wide.shape)
+
+
+def _quadruples(wide: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    largest = np.abs(wide).max(axis=(1, 2))
+    scales = np.where(largest > 0.0, largest / 127.0, 1.0).astype(np.float32)
+    whole = np.rint(wide / scales[:, None, None]).astype(np.int8)
+    blocks = whole.reshape(*wide.shape[:2], -1, 4, 16)  # [..., j, g] is column 16 j + g
+    stored = np.empty_like(blocks)
+    for k in range(4):
+        for p in range(4):
+            stored[k::4, :, :, p, :] = blocks[k::4, :, :, (p - k) % 4, :]
+    return stored.swapaxes(-1, -2).reshape(wide.shape), scales
+
+
+def aligned(array: NDArray[Any]) -> NDArray[Any]:
+    """A contiguous copy that starts on a 2 MiB boundary where it is large (huge pages can back it), else on 64 bytes."""
+    boundary = 1 << 21 if array.nbytes >= 1 << 21 else 64
+    raw = np.empty(array.nbytes + boundary, dtype=np.uint8)
+    start = -raw.ctypes.data % boundary
+    result = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    result[...] = array
+    return result
