@@ -39,7 +39,7 @@ ISAS = {
         Isa("scalar", "", ("-fno-tree-vectorize", "-fno-tree-slp-vectorize"), frozenset()),
         _x86("avx2", "avx2 fma", *_AVX2),
         _x86("avx512", _AVX512_CPU, *_AVX512),
-        _x86("avx512_vnni", f"{_AVX512_CPU} avx512_vnni avx512_vbmi", *_AVX512, "-mavx512vnni", "-mavx512vbmi"),
+        _x86("avx512_vnni", f"{_AVX512_CPU} avx512_vnni", *_AVX512, "-mavx512vnni"),
         _x86("avx512_bf16", f"{_AVX512_CPU} avx512_bf16", *_AVX512, "-mavx512bf16"),
         _x86("amx", f"{_AVX512_CPU} amx_tile amx_bf16 amx_int8", *_AVX512, "-mamx-tile", "-mamx-bf16", "-mamx-int8"),
         Isa("neon", "aarch64", ("-march=armv8.2-a",), frozenset({"asimd"})),
