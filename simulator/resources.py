@@ -133,6 +133,15 @@ def _level(
     )
 
 
+def _levels(machine: Machine, per_socket: Any, threads: Any, hz: Any) -> tuple[LevelResources, ...]:
+    """Every cache level, innermost first; from the third on a level may add the capacity of the one inside it."""
+    resolved, inner = [], 0.0
+    for index, level in enumerate(machine.caches.levels()):
+        resolved.append(_level(machine, level, inner if index >= 2 else 0.0, per_socket, threads, hz))
+        inner = level.size_bytes / level.cores_per_instance if index >= 1 else 0.0
+    return tuple(resolved)
+
+
 def _stream_rate(machine: Machine) -> Any:
     """What one core streams from memory: lines in flight x line / latency (Little's law), or the stated limit."""
     memory = machine.memory
@@ -164,13 +173,7 @@ def resolve(machine: Machine, threads: Any) -> Resources:
     per_socket = threads / sockets
     hz = clock_hz(machine, vector_class(machine), per_socket)
     tile_hz = clock_hz(machine, "amx", per_socket) if core.matrix is not None else hz
-    levels = machine.caches.levels()
-    resolved, inner = [], 0.0
-    for index, level in enumerate(levels):
-        resolved.append(_level(machine, level, inner if index >= 2 else 0.0, per_socket, threads, hz))
-        inner = level.size_bytes / level.cores_per_instance if index >= 1 else 0.0
-    last = resolved[-1]
-    line = levels[0].line_bytes
+    levels = _levels(machine, per_socket, threads, hz)
     matrix = core.matrix
     doublings = np.log2(np.maximum(threads, 1.0))
     walk = machine.tlb.walk.at(hz) + machine.tlb.l2_latency_cycles / hz
@@ -200,15 +203,15 @@ def resolve(machine: Machine, threads: Any) -> Resources:
         row_lines=machine.prefetcher.row_lines_in_flight,
         stream_lines=machine.prefetcher.stream_lines_in_flight,
         software_lines=machine.prefetcher.software_lines_in_flight,
-        line_bytes=line,
-        levels=tuple(resolved),
+        line_bytes=machine.caches.levels()[0].line_bytes,
+        levels=levels,
         memory_latency_seconds=memory.latency_seconds,
         memory_core_bytes_per_second=_stream_rate(machine),
         memory_bytes_per_second=memory.read_bandwidth_bytes_per_second * sockets,
         memory_peak_bytes_per_second=memory.bandwidth_bytes_per_second * sockets,
         memory_write_penalty=memory.write_share_penalty,
         link_bytes_per_second=_or_infinity(memory.link_bandwidth_bytes_per_second),
-        last_level_instances=last.instances,
+        last_level_instances=levels[-1].instances,
         tlb_reach_4k_bytes=machine.tlb.l2_entries_4k * 4096.0,
         tlb_reach_2m_bytes=machine.tlb.l2_entries_2m * 2097152.0,
         tlb_miss_seconds=walk / machine.tlb.page_walkers,
