@@ -9,6 +9,7 @@ Weights are folded, quantised and laid out once; a call copies neither x nor y.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import library
-from kernels.library import KernelError
+from kernels.library import I64, KernelError
 from kernels.packing import Dtype, PackedBh4, pack_bh4
 from kernels.tables import PackedTables, TableDtype, aligned, pack_tables
 from kernels.weights import EPSILON, MIX_INPUT, MIX_PROJECTED, Float32, LookupWeights, ShapeError, lookup_weights
@@ -85,10 +86,10 @@ class LookupFfn:
             "code_score": library.function("code_score", "code_score", isa),
             "gather": library.function("gather", f"gather_{table}", isa),
         }
-        self._functions["project_scratch"].restype = library.I64
-        self._functions["gather"].restype = library.I64
+        self._functions["project_scratch"].restype = I64
+        self._functions["gather"].restype = I64
         self._run = library.function("lookup_ffn", "lookup_ffn")
-        self._run.restype = library.I64
+        self._run.restype = I64
         self._stages = library.Stages(**{name: library.address(f) for name, f in self._functions.items()})
         self._c_bh4 = _c_bh4(weights, self._bh4)
         self._c_tables = _c_tables(weights, self._tables)
@@ -128,39 +129,24 @@ class LookupFfn:
         if batch == 0:
             return y
         p = default_plan(batch, self._tables.tables) if plan is None else plan
-        group = -(-p.table_group // 4) * 4
-        nest = library.GatherSchedule(p.token_tile, group, p.near_tokens, int(p.bulk))
-        schedule = library.Schedule(p.project_tile, p.token_tile, nest)
+        schedule = library.Schedule(p.project_tile, p.token_tile, _nest(p))
         bad = self._run(
             ctypes.byref(self._layer), ctypes.byref(self._stages), ctypes.byref(schedule),
-            _pointer(rows), library.I64(rows.strides[0] // 4), library.I64(batch),
-            _pointer(flat), library.I64(flat.strides[0] // 4), library.I64(self.threads),
+            _pointer(rows), I64(rows.strides[0] // 4), I64(batch),
+            _pointer(flat), I64(flat.strides[0] // 4), I64(self.threads),
         )  # fmt: skip
         assert bad < 0, "code+score made a code out of range"
         return y
 
     def project(self, x: Any) -> Float32:
         """Z [B, M] in natural order, as the projection of this layer computes it from LayerNorm(x)."""
-        w, p = self.weights, self._bh4
-        x = self._input(x).reshape(-1, w.hidden)
-        batch = len(x)
-        x1, planes = _zeros((batch, w.padded)), _zeros((batch, w.padded))
-        self._functions["layer_norm"](
-            _pointer(x), library.I64(x.strides[0] // 4), library.I64(batch), library.I64(w.hidden), _pointer(w.gamma),
-            _pointer(w.beta), library.F32(EPSILON), _pointer(x1), library.I64(w.padded),
-            _pointer(planes) if p.planes else None,
-        )  # fmt: skip
-        z = _zeros((batch, w.repeats * w.padded))
-        size = self._functions["project_scratch"](ctypes.byref(self._c_bh4), library.I64(batch))
-        scratch = aligned(np.zeros(size, dtype=np.uint8))
-        mix = planes if p.planes else x1
-        self._functions["project"](
-            ctypes.byref(self._c_bh4), _pointer(x1), _pointer(mix), library.I64(batch), _pointer(z),
-            library.I64(z.shape[1]), _pointer(scratch),
-        )  # fmt: skip
-        inverse = np.argsort(p.order)
-        natural = z.reshape(batch, -1, len(p.order))[:, :, inverse].reshape(batch, -1)
-        return np.ascontiguousarray(natural[:, : w.outputs])
+        normalise, x1, mix = self.layer_norm_call(self._input(x).reshape(-1, self.weights.hidden))
+        normalise()
+        project, z = self.project_call(x1, mix)
+        project()
+        inverse = np.argsort(self._bh4.order)
+        natural = z.reshape(len(z), -1, len(inverse))[:, :, inverse].reshape(len(z), -1)
+        return np.ascontiguousarray(natural[:, : self.weights.outputs])
 
     def codes_and_scores(self, z: Any) -> tuple[NDArray[np.uint16], Float32]:
         """(codes, scores), both [B, T], of Z [B, M] in natural order."""
@@ -168,13 +154,9 @@ class LookupFfn:
         z = np.ascontiguousarray(z, dtype=np.float32)
         if z.ndim != 2 or z.shape[1] != w.outputs:
             raise ShapeError(f"z: must have shape [B, {w.outputs}], got {z.shape}")
-        codes = np.zeros((len(z), w.table_count), dtype=np.uint16)
-        scores = np.zeros((len(z), w.table_count), dtype=np.float32)
-        self._functions["code_score"](
-            _pointer(z), library.I64(w.outputs), library.I64(len(z)), library.I64(w.table_count), library.I64(w.code_bits),
-            library.I64(0), _pointer(codes), _pointer(scores), library.I64(w.table_count),
-        )  # fmt: skip
-        return codes, scores
+        call, codes, scores = self.code_score_call(z, planes=False)
+        call()
+        return codes[:, : w.table_count].copy(), scores[:, : w.table_count].copy()
 
     def gather(self, codes: Any, scores: Any, plan: Plan | None = None) -> Float32:
         """sum_t score[b, t] table[t, code[b, t]] + bias; a code out of range is refused (IndexError)."""
@@ -189,16 +171,72 @@ class LookupFfn:
             raise IndexError(f"codes[{token}, {table}] is {codes[token, table]}, but the tables have {w.rows} rows")
         wide_codes, wide_scores = np.zeros((len(codes), t.tables), np.uint16), _zeros((len(codes), t.tables))
         wide_codes[:, : w.table_count], wide_scores[:, : w.table_count] = codes, scores
-        p = default_plan(len(codes), t.tables) if plan is None else plan
-        nest = library.GatherSchedule(p.token_tile, -(-p.table_group // 4) * 4, p.near_tokens, int(p.bulk))
-        sums = _zeros((len(codes), t.padded_columns))
-        bad = self._functions["gather"](
-            ctypes.byref(self._c_tables), _pointer(wide_codes), _pointer(wide_scores), library.I64(t.tables),
-            library.I64(len(codes)), _pointer(sums), library.I64(t.padded_columns), library.I64(0),
-            library.I64(t.padded_columns // t.stripe), ctypes.byref(nest),
-        )  # fmt: skip
+        call, sums = self.gather_call(wide_codes, wide_scores, plan)
+        bad = call()
         assert bad < 0, "an index out of range was let through"
         return np.ascontiguousarray(sums[:, : w.columns])
+
+    # Single stages on one thread: each gives a call without arguments and the arrays that it fills.
+
+    def layer_norm_call(self, x: Float32) -> tuple[Callable[[], Any], Float32, Float32]:
+        """(call, x1 [B, D], the same in the order of Z) for x [B, d]."""
+        w = self.weights
+        x1 = _zeros((len(x), w.padded))
+        planes = _zeros((len(x), w.padded)) if self._bh4.planes else x1
+        function, other = self._functions["layer_norm"], planes if planes is not x1 else None
+
+        def call() -> None:
+            function(
+                _pointer(x), I64(x.strides[0] // 4), I64(len(x)), I64(w.hidden), _pointer(w.gamma), _pointer(w.beta),
+                library.F32(EPSILON), _pointer(x1), I64(w.padded), None if other is None else _pointer(other),
+            )  # fmt: skip
+
+        return call, x1, planes
+
+    def project_call(self, x1: Float32, mix: Float32) -> tuple[Callable[[], Any], Float32]:
+        """(call, Z [B, repeats D] in the layer's own order)."""
+        z = _zeros((len(x1), self.weights.repeats * self.weights.padded))
+        size = self._functions["project_scratch"](ctypes.byref(self._c_bh4), I64(len(x1)))
+        scratch = aligned(np.zeros(size, dtype=np.uint8))
+        function, p = self._functions["project"], ctypes.byref(self._c_bh4)
+
+        def call() -> None:
+            function(p, _pointer(x1), _pointer(mix), I64(len(x1)), _pointer(z), I64(z.shape[1]), _pointer(scratch))
+
+        return call, z
+
+    def code_score_call(
+        self, z: Float32, *, planes: bool | None = None
+    ) -> tuple[Callable[[], Any], NDArray[np.uint16], Float32]:
+        """(call, codes, scores), both [B, tables padded]; `planes`: Z is in the layer's own order (unless False)."""
+        w, width = self.weights, self._tables.tables
+        codes, scores = np.zeros((len(z), width), dtype=np.uint16), _zeros((len(z), width))
+        layout = int(self._bh4.planes if planes is None else planes)
+        function = self._functions["code_score"]
+
+        def call() -> None:
+            function(
+                _pointer(z), I64(z.shape[1]), I64(len(z)), I64(w.table_count), I64(w.code_bits), I64(layout),
+                _pointer(codes), _pointer(scores), I64(width),
+            )  # fmt: skip
+
+        return call, codes, scores
+
+    def gather_call(
+        self, codes: NDArray[np.uint16], scores: Float32, plan: Plan | None = None
+    ) -> tuple[Callable[[], int], Float32]:
+        """(call, sums [B, columns padded]) for codes and scores [B, tables padded]; the call returns -1 or the first bad code."""
+        t = self._tables
+        sums = _zeros((len(codes), t.padded_columns))
+        nest = _nest(default_plan(len(codes), t.tables) if plan is None else plan)
+
+        def call() -> int:
+            return int(self._functions["gather"](
+                ctypes.byref(self._c_tables), _pointer(codes), _pointer(scores), I64(t.tables), I64(len(codes)),
+                _pointer(sums), I64(t.padded_columns), I64(0), I64(t.padded_columns // t.stripe), ctypes.byref(nest),
+            ))  # fmt: skip
+
+        return call, sums
 
     def _input(self, x: Any) -> Float32:
         if not isinstance(x, np.ndarray):
@@ -209,6 +247,11 @@ class LookupFfn:
             raise ShapeError(f"x: the last axis must be d = {self.weights.hidden}, got shape {x.shape}")
         one_stride = x.ndim <= 2 and x.strides[-1] == 4 and x.strides[0] % 4 == 0 and x.strides[0] > 0
         return x if one_stride else np.ascontiguousarray(x)
+
+
+def _nest(plan: Plan) -> library.GatherSchedule:
+    group = -(-plan.table_group // 4) * 4  # int8 tables go in fours
+    return library.GatherSchedule(plan.token_tile, group, plan.near_tokens, int(plan.bulk))
 
 
 def _output(out: Any, shape: tuple[int, ...]) -> Float32:
