@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 from typing import Any
 
 from kernels.build import BuildError, Variant, build, variants
 from kernels.isa import ISAS, why_not
+
+SANITIZE_VARIABLE = "LOOKUPSIM_SANITIZE"
+"""Set to 1: kernels are built with sanitizers; the process must have preloaded their runtime (`make sanitize`)."""
 
 I64, F32, POINTER = ctypes.c_int64, ctypes.c_float, ctypes.c_void_p
 
@@ -72,7 +76,7 @@ class Schedule(ctypes.Structure):
 @functools.cache
 def load(variant: Variant) -> ctypes.CDLL:
     """The compiled variant, built now if it is not there yet. Raises BuildError or KernelError."""
-    path = build(variant)
+    path = build(variant, sanitize=os.environ.get(SANITIZE_VARIABLE) == "1")
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
