@@ -72,7 +72,7 @@ void work(void* argument, i64, i64 threads) {
     const i64 scratch_bytes = call.stages.project_scratch(l.projection, block);
     const i64 floats = 2 * block * l.padded + block * l.outputs + tile * code_stride + (direct ? 0 : tile * columns);
     thread_local Workspace workspace;
-    workspace.start(count(4 * floats + scratch_bytes + 2 * tile * code_stride + 64 * 8));
+    workspace.start(count(4 * floats + scratch_bytes + 2 * tile * code_stride + 128 * 8));
     float* x1 = workspace.take<float>(count(block * l.padded));
     float* planes = workspace.take<float>(count(block * l.padded));
     float* z = workspace.take<float>(count(block * l.outputs));
