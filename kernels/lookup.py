@@ -9,6 +9,7 @@ Weights are folded, quantised and laid out once; a call copies neither x nor y.
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -122,21 +123,26 @@ class LookupFfn:
         w = self.weights
         x = self._input(x)
         shape = (*x.shape[:-1], w.columns)
-        rows = x.reshape(-1, w.hidden)
         y = np.empty(shape, dtype=np.float32) if out is None else _output(out, shape)
-        flat = y.reshape(-1, w.columns)
-        batch = len(rows)
-        if batch == 0:
-            return y
+        if y.size:
+            self.prepare(x.reshape(-1, w.hidden), y.reshape(-1, w.columns), plan)()
+        return y
+
+    def prepare(self, x: Float32, y: Float32, plan: Plan | None = None) -> Callable[[], None]:
+        """A call without arguments that writes the layer of x [B, d] to y [B, dout]; both must stay where they are."""
+        batch = len(x)
         p = default_plan(batch, self._tables.tables) if plan is None else plan
         schedule = library.Schedule(p.project_tile, p.token_tile, _nest(p))
-        bad = self._run(
-            ctypes.byref(self._layer), ctypes.byref(self._stages), ctypes.byref(schedule),
-            _pointer(rows), I64(rows.strides[0] // 4), I64(batch),
-            _pointer(flat), I64(flat.strides[0] // 4), I64(self.threads),
+        run = functools.partial(
+            self._run, ctypes.byref(self._layer), ctypes.byref(self._stages), ctypes.byref(schedule), _pointer(x),
+            I64(x.strides[0] // 4), I64(batch), _pointer(y), I64(y.strides[0] // 4), I64(self.threads),
         )  # fmt: skip
-        assert bad < 0, "code+score made a code out of range"
-        return y
+
+        def call(_keep: Any = (x, y, schedule)) -> None:
+            if run() >= 0:
+                raise AssertionError("code+score made a code out of range")
+
+        return call
 
     def project(self, x: Any) -> Float32:
         """Z [B, M] in natural order, as the projection of this layer computes it from LayerNorm(x)."""

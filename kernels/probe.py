@@ -31,6 +31,9 @@ LIST_PADDING = 1 << 14
 
 MAX_LIST = 1 << 21
 MAX_WARM_STEPS = 1 << 19
+MAX_WARM_BYTES, WARM_ROUNDS = 32 * MIB, 3
+"""Caches settle only after several rounds: what comes once may be put where it is evicted first."""
+
 FULL_BUDGET_SECONDS, QUICK_BUDGET_SECONDS = 55.0, 9.0
 PORT_BOUND_BYTES_PER_CYCLE = {"avx512": 100.0, "avx2": 50.0}
 """What a sequential read from L1 must reach before the other probes are believed: two vectors a cycle, less a fifth."""
@@ -184,7 +187,7 @@ def _task(shape: Shape, region: Region, thread: int, lines: Any) -> MemoryTask:
     if shape.row_bytes:
         task.lines, task.length = lines.ctypes.data, len(lines) - LIST_PADDING
         task.row_bytes, task.prefetch_bytes = shape.row_bytes, shape.prefetch_bytes
-        task.fmas_per_line, task.count = shape.fmas_per_line, min(task.length, max(64, 4 * MIB // shape.row_bytes))
+        task.fmas_per_line, task.count = shape.fmas_per_line, min(task.length, MAX_WARM_BYTES // shape.row_bytes)
     return task
 
 
@@ -195,14 +198,14 @@ def measure(shape: Shape, region: Region, effort: Effort, cpus: Sequence[int], i
     probe = function("memory", SYMBOLS[shape.kind], isa)
     lists = [index_list(shape, thread) if shape.row_bytes else None for thread in range(shape.threads)]
     tasks = [_task(shape, region, thread, lines) for thread, lines in enumerate(lists)]
-    (seconds,), (done,) = rounds(probe, tasks, cpus, 1)
-    if done < 0:
+    warm = WARM_ROUNDS if shape.footprint_bytes <= MAX_WARM_BYTES else 1
+    _, amounts = rounds(probe, tasks, cpus, warm)
+    if amounts[0] < 0:
         raise KernelError(
             f"{SYMBOLS[shape.kind]} has no rows of {shape.row_bytes} bytes, {shape.fmas_per_line} FMAs a line"
         )
-    if shape.kind == "chase":
-        for task in tasks:
-            task.count = min(task.count, 4096)
+    for task in tasks:
+        task.count = {"chase": min(task.count, 4096), "rows": min(task.count, 4096)}.get(shape.kind, task.count)
     for _ in range(2):  # the first estimate has cold pages and page walks in it
         (seconds,), _ = rounds(probe, tasks, cpus, 1)
         for task in tasks:

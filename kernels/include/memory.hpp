@@ -11,9 +11,11 @@ constexpr i64 CHUNK = 8 * LINE;
 
 template <class Body>
 static inline i64 sweep(const MemoryTask& m, i64 bytes, Body body) {
-    for (i64 pass = 0; pass < m.count; ++pass)
-        for (i64 i = 0; i < bytes; i += CHUNK) body(m.data + i);
-    return m.count * bytes;
+    char* const data = m.data;  // a local: the assembler's "memory" would have it loaded again for every chunk
+    const i64 passes = m.count;
+    for (i64 pass = 0; pass < passes; ++pass)
+        for (char* p = data; p < data + bytes; p += CHUNK) body(p);
+    return passes * bytes;
 }
 
 // LINES a row, a power of two. Prefetch runs ahead in the stream of all lines: into later rows, or within a long row.
@@ -21,15 +23,16 @@ template <int LINES, bool AHEAD, class Use>
 static inline void rows(const MemoryTask& m, const std::uint32_t* lines, i64 count, Use use) {
     constexpr int UNIT = LINES < 8 ? LINES : 8;
     constexpr i64 UNITS = LINES / UNIT;
+    const char* const data = m.data;
     const i64 distance = std::max<i64>(1, m.prefetch_bytes / (UNIT * LINE));
 #pragma GCC unroll 4
     for (i64 i = 0; i < count; ++i) {
-        const char* row = m.data + lines[i] * LINE;
+        const char* row = data + lines[i] * LINE;
 #pragma GCC unroll 1
         for (i64 u = 0; u < UNITS; ++u) {
             if constexpr (AHEAD) {
                 const i64 target = u + distance;
-                const char* later = m.data + lines[i + target / UNITS] * LINE + target % UNITS * UNIT * LINE;
+                const char* later = data + lines[i + target / UNITS] * LINE + target % UNITS * UNIT * LINE;
 #pragma GCC unroll 8
                 for (int k = 0; k < UNIT; ++k) __builtin_prefetch(later + k * LINE);
             }
