@@ -13,7 +13,7 @@ from typing import Any
 from kernels.host import HostError, observe
 from kernels.library import I64, POINTER, KernelError, address, function
 
-CLOCK_ADDITIONS_PER_ITERATION = 64
+CLOCK_ITERATIONS = 20_000
 
 
 class MemoryTask(ctypes.Structure):
@@ -88,7 +88,7 @@ def rounds(
 
 def clock_hertz(cpu: int, repeats: int = 5, symbol: str = "peak_clock") -> Spread:
     """Clock of a core: one dependent addition a cycle."""
-    task = PeakTask(20_000)
+    task = PeakTask(CLOCK_ITERATIONS)
     probe = function("peak", symbol)
     rounds(probe, [task], [cpu], 1)
     seconds, done = rounds(probe, [task], [cpu], repeats)
