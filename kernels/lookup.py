@@ -26,6 +26,7 @@ from kernels.weights import EPSILON, MIX_INPUT, MIX_PROJECTED, Float32, LookupWe
 PROJECTIONS: tuple[Dtype, ...] = ("fp32", "bf16", "int16", "int8")
 TABLES: tuple[TableDtype, ...] = ("fp32", "bf16", "int8")
 PROJECT_TILE = 48
+OPTIONS = ("projection", "table", "threads", "stripe", "isa", "page_2m")
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class LookupFfn:
     """One LookupFFN layer on compiled kernels; make it with `from_arrays`.
 
     projection: fp32, bf16, int16 or int8; table: fp32, bf16 or int8; stripe: columns a stripe of the tables, a multiple of 64;
-    isa: caps the instruction set. A token whose normalised input holds infinity or NaN gives NaN.
+    isa: caps the instruction set; page_2m: tables in 2 MiB pages. A token whose normalised input holds infinity or NaN gives NaN.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class LookupFfn:
         threads: int = 1,
         stripe: int | None = None,
         isa: str | None = None,
+        page_2m: bool = True,
     ) -> None:
         if projection not in PROJECTIONS:
             raise KernelError(f"projection: one of {', '.join(PROJECTIONS)}, got {projection!r}")
@@ -79,7 +81,7 @@ class LookupFfn:
         if stripe is None:
             stripe = min(512 if table == "int8" else 256, -(-weights.columns // 64) * 64)
         self._bh4 = pack_bh4(weights, projection)
-        self._tables = pack_tables(weights.tables, weights.bias, table, stripe)
+        self._tables = pack_tables(weights.tables, weights.bias, table, stripe, page_2m=page_2m)
         self._functions = {
             "layer_norm": library.function("layer_norm", "layer_norm", isa),
             "project": library.function("bh4", f"bh4_{projection}", isa),
@@ -111,11 +113,7 @@ class LookupFfn:
     @classmethod
     def from_arrays(cls, **arguments: Any) -> LookupFfn:
         """From arrays in training's layout (`weights.lookup_weights`) and the options of the class."""
-        options = {
-            name: arguments.pop(name)
-            for name in ("projection", "table", "threads", "stripe", "isa")
-            if name in arguments
-        }
+        options = {name: arguments.pop(name) for name in OPTIONS if name in arguments}
         return cls(lookup_weights(**arguments), **options)
 
     def __call__(self, x: Any, out: Float32 | None = None, plan: Plan | None = None) -> Float32:

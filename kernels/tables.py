@@ -8,6 +8,8 @@ columns, byte 4 g + p of table k holds column 16 ((p - k) mod 4) + g, so that bl
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +21,7 @@ from kernels.packing import to_bf16
 TableDtype = Literal["fp32", "bf16", "int8"]
 ELEMENT: dict[str, Any] = {"fp32": np.float32, "bf16": np.uint16, "int8": np.int8}
 STRIPE_STEP = 64
+HUGE_PAGE_BYTES = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,9 @@ class PackedTables:
         return int(self.bias.shape[0])
 
 
-def pack_tables(tables: NDArray[np.float32], bias: NDArray[np.float32], dtype: TableDtype, stripe: int) -> PackedTables:
+def pack_tables(
+    tables: NDArray[np.float32], bias: NDArray[np.float32], dtype: TableDtype, stripe: int, *, page_2m: bool = True
+) -> PackedTables:
     """`tables` [T, R, dout] in stripes of `stripe` columns (a multiple of 64)."""
     if stripe < STRIPE_STEP or stripe % STRIPE_STEP:
         raise ValueError(f"a stripe is a multiple of {STRIPE_STEP} columns, got {stripe}")
@@ -57,7 +62,7 @@ def pack_tables(tables: NDArray[np.float32], bias: NDArray[np.float32], dtype: T
     else:
         stored, scales = _quadruples(wide)
     striped = stored.reshape(count + more, rows, padded // stripe, stripe).transpose(2, 0, 1, 3)
-    return PackedTables(dtype, aligned(striped), scales, wide_bias, count + more, stripe)
+    return PackedTables(dtype, aligned(striped, page_2m=page_2m), scales, wide_bias, count + more, stripe)
 
 
 def _pairs(wide: NDArray[np.float32]) -> NDArray[np.uint16]:
@@ -83,11 +88,19 @@ def _quadruples(wide: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np
     return stored.swapaxes(-1, -2).reshape(wide.shape), scales
 
 
-def aligned(array: NDArray[Any]) -> NDArray[Any]:
-    """A contiguous copy that starts on a 2 MiB boundary where it is large (huge pages can back it), else on 64 bytes."""
-    boundary = 1 << 21 if array.nbytes >= 1 << 21 else 64
-    raw = np.empty(array.nbytes + boundary, dtype=np.uint8)
-    start = -raw.ctypes.data % boundary
+def aligned(array: NDArray[Any], *, page_2m: bool = True) -> NDArray[Any]:
+    """A contiguous copy on a 64-byte boundary; from 2 MiB on in memory of its own, in 2 MiB pages if Linux grants them."""
+    if array.nbytes < HUGE_PAGE_BYTES:
+        raw = np.empty(array.nbytes + 64, dtype=np.uint8)
+        start = -raw.ctypes.data % 64
+    else:
+        memory = mmap.mmap(-1, array.nbytes + HUGE_PAGE_BYTES)
+        advice = getattr(mmap, "MADV_HUGEPAGE" if page_2m else "MADV_NOHUGEPAGE", None)
+        if advice is not None:
+            with contextlib.suppress(OSError):  # a kernel without huge pages: ordinary ones serve
+                memory.madvise(advice)
+        raw = np.frombuffer(memory, dtype=np.uint8)
+        start = -raw.ctypes.data % HUGE_PAGE_BYTES
     result = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
     result[...] = array
     return result

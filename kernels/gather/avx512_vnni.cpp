@@ -76,18 +76,26 @@ struct Rows {
     }
 };
 
-// weights = round(score scale 255 / largest); returns what a weight of one stands for. NaN or infinity: NaN.
+// weights = round(score scale 255 / largest); returns what a weight of one stands for. A NaN or infinity: NaN.
 float quantise(const float* scores, const float* scales, i64 tables, std::uint8_t* weights, i64 weight_stride) {
-    float largest = 0.0f;
-    bool finite = true;
-    for (i64 t = 0; t < tables; ++t) {
-        const float s = scores[t] * scales[t];
-        largest = s > largest ? s : largest;
-        finite &= std::isfinite(s);
+    const auto lanes = [&](i64 t) {
+        return tables - t >= 16 ? __mmask16{0xffff} : t >= tables ? __mmask16{0} : static_cast<__mmask16>((1u << (tables - t)) - 1);
+    };
+    const auto scaled = [&](i64 t) {
+        const __mmask16 m = lanes(t);
+        return _mm512_maskz_mul_ps(m, _mm512_maskz_loadu_ps(m, scores + t), _mm512_maskz_loadu_ps(m, scales + t));
+    };
+    __m512i top = _mm512_setzero_si512();  // scores are not negative: as integers, NaN stands above infinity
+    for (i64 t = 0; t < tables; t += 16) top = _mm512_max_epi32(top, _mm512_castps_si512(_mm512_abs_ps(scaled(t))));
+    const std::int32_t bits = _mm512_reduce_max_epi32(top);
+    float largest;
+    __builtin_memcpy(&largest, &bits, 4);
+    const bool finite = std::isfinite(largest);
+    const __m512 factor = _mm512_set1_ps(finite && largest > 0.0f ? 255.0f / largest : 0.0f);
+    for (i64 t = 0; t < weight_stride; t += 16) {
+        const __m512i whole = finite ? _mm512_cvtps_epi32(_mm512_mul_ps(scaled(t), factor)) : _mm512_setzero_si512();
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(weights + t), _mm512_cvtusepi32_epi8(whole));
     }
-    const float factor = largest > 0.0f ? 255.0f / largest : 0.0f;
-    for (i64 t = 0; t < weight_stride; ++t)
-        weights[t] = finite && t < tables ? static_cast<std::uint8_t>(std::lrintf(scores[t] * scales[t] * factor)) : 0;
     return finite ? largest / 255.0f : NAN;
 }
 
