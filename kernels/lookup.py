@@ -26,25 +26,26 @@ from kernels.weights import EPSILON, MIX_INPUT, MIX_PROJECTED, Float32, LookupWe
 PROJECTIONS: tuple[Dtype, ...] = ("fp32", "bf16", "int16", "int8")
 TABLES: tuple[TableDtype, ...] = ("fp32", "bf16", "int8")
 PROJECT_TILE = 48
+BULK_NONE, BULK_BY_CODE, BULK_LINEAR = 0, 1, 2
 OPTIONS = ("projection", "table", "threads", "stripe", "isa", "page_2m")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Loop nest of one call: tokens a projection block, tokens a gather tile, tables a group, prefetch."""
+    """Loop nest of one call: tokens a projection block, tokens a gather tile, tables a group, rows ahead into L1, next group into L2."""
 
     project_tile: int
     token_tile: int
     table_group: int
     near_tokens: int
-    bulk: bool
+    bulk: int = BULK_NONE
 
 
 def default_plan(batch: int, tables: int) -> Plan:
     """Token-outer for few tokens, where nothing is reused; tiles and groups of tables where rows come back."""
     if batch < 128:
-        return Plan(PROJECT_TILE, PROJECT_TILE, tables, 1, False)
-    return Plan(PROJECT_TILE, 10 * PROJECT_TILE, min(32, tables), 1, False)
+        return Plan(PROJECT_TILE, PROJECT_TILE, tables, 1)
+    return Plan(PROJECT_TILE, 10 * PROJECT_TILE, min(32, tables), 1)
 
 
 class LookupFfn:
@@ -255,7 +256,7 @@ class LookupFfn:
 
 def _nest(plan: Plan) -> library.GatherSchedule:
     group = -(-plan.table_group // 4) * 4  # int8 tables go in fours
-    return library.GatherSchedule(plan.token_tile, group, plan.near_tokens, int(plan.bulk))
+    return library.GatherSchedule(plan.token_tile, group, plan.near_tokens, plan.bulk)
 
 
 def _output(out: Any, shape: tuple[int, ...]) -> Float32:

@@ -21,7 +21,7 @@ def variant_plan(variant: str | None, batch: int, tables: int) -> Plan | None:
     if variant is None:
         return None
     tile = {"v1": batch, "v2": 1, "v3": 10 * PROJECT_TILE}[variant]
-    return Plan(PROJECT_TILE, tile, tables if variant == "v2" else min(32, tables), 1, False)
+    return Plan(PROJECT_TILE, tile, tables if variant == "v2" else min(32, tables), 1)
 
 
 def run_operator(

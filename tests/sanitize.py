@@ -78,7 +78,7 @@ def case(draw: random.Random) -> None:
     batch = draw.randint(1, 130)
     backing = np.random.default_rng(1).standard_normal((batch, hidden + 3)).astype(np.float32)
     x = backing[:, 1 : hidden + 1]  # rows off any boundary
-    plan = Plan(draw.randint(1, 60), draw.randint(1, 200), draw.randint(1, 50), draw.randint(0, 5), draw.random() < 0.5)
+    plan = Plan(draw.randint(1, 60), draw.randint(1, 200), draw.randint(1, 50), draw.randint(0, 5), draw.randrange(3))
     y = ffn(x, plan=plan)
     codes, scores = ffn.codes_and_scores(ffn.project(x))
     exact = gather_exact(codes, scores, weights)

@@ -94,9 +94,9 @@ def test_threads_tiles_and_groups_leave_every_bit(projection: str, table: str) -
         for _ in range(3):
             assert (make(weights, projection, table, threads=threads)(x) == first).all()
     ffn = make(weights, projection, table)
-    for plan in (Plan(48, 48, 24, 0, False), Plan(48, 4096, 24, 3, True), Plan(48, 1, 24, 1, True)):
+    for plan in (Plan(48, 48, 24, 0), Plan(48, 4096, 24, 3, 2), Plan(48, 1, 24, 1, 1)):
         assert (ffn(x, plan=plan) == first).all()
-    for plan in (Plan(48, 96, 4, 0, True), Plan(6, 301, 8, 2, False)):
+    for plan in (Plan(48, 96, 4, 0, 2), Plan(6, 301, 8, 2)):
         assert np.abs(ffn(x, plan=plan) - first).max() <= 1e-5 * np.abs(first).max()
 
 

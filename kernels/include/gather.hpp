@@ -39,6 +39,7 @@ static inline void gather_tile(const Tables& t, const Code* codes, i64 code_stri
                                i64 stripe_end, const GatherSchedule& s, const Rows& rows) {
     const i64 row_bytes = t.stripe * static_cast<i64>(sizeof(typename Rows::Element));
     const i64 stripe_bytes = t.tables * t.rows * row_bytes;
+    const char* table_end = static_cast<const char*>(t.data) + stripe_end * stripe_bytes;
     const i64 tile = std::clamp<i64>(s.token_tile, 1, tokens), group = std::clamp<i64>(s.table_group, 1, t.tables);
     for (i64 base = 0; base < tokens; base += tile) {
         const i64 end = std::min(base + tile, tokens);
@@ -46,10 +47,17 @@ static inline void gather_tile(const Tables& t, const Code* codes, i64 code_stri
             const char* data = static_cast<const char*>(t.data) + stripe * stripe_bytes;
             for (i64 first = 0; first < t.tables; first += group) {
                 const i64 last = std::min(first + group, t.tables), beyond = std::min(last + group, t.tables);
+                // The next group lies behind this one, the next stripe behind its last: one run of memory.
+                const char* ahead = data + last * t.rows * row_bytes;
+                const i64 left = table_end - ahead, next_bytes = std::min(left, group * t.rows * row_bytes);
+                const i64 share = s.bulk == BULK_LINEAR ? (next_bytes / 64 + end - base - 1) / (end - base) * 64 : 0;
+                const char* ahead_end = ahead + next_bytes;
                 for (i64 token = base; token < end; ++token) {
+                    for (const char* stop = std::min(ahead + share, ahead_end); ahead < stop; ahead += 64)
+                        __builtin_prefetch(ahead, 0, 2);
                     if (s.near_tokens && token + s.near_tokens < end)
                         prefetch_rows(data, t, codes + (token + s.near_tokens) * code_stride, first, last, row_bytes, true);
-                    if (s.bulk && last < t.tables)
+                    if (s.bulk == BULK_BY_CODE && last < t.tables)
                         prefetch_rows(data, t, codes + token * code_stride, last, beyond, row_bytes, false);
                     rows.group(data, row_bytes, token, stripe, first, last);
                 }

@@ -39,10 +39,16 @@ struct Tables {
     const float* bias;    // [columns padded to whole stripes]
 };
 
+enum Bulk : i64 {
+    BULK_NONE = 0,
+    BULK_BY_CODE = 1,  // the rows that the codes name: where few of a table's rows are touched
+    BULK_LINEAR = 2,   // all of them in order: where most are
+};
+
 // Loop nest of the gather (simulator/schedule.py has the same words).
 struct GatherSchedule {
     i64 token_tile;   // tokens that stay together while tables are walked
     i64 table_group;  // tables accumulated in registers before the output tile is written back
     i64 near_tokens;  // software prefetch into L1: rows of the token so many tokens ahead, 0: none
-    i64 bulk;         // 1: the rows of the next table group are prefetched into L2 meanwhile
+    i64 bulk;         // how the next table group is prefetched into L2 meanwhile (Bulk)
 };
