@@ -72,7 +72,7 @@ def case(draw: random.Random) -> None:
     }
     weights = random_weights(**shape)
     projection, table = draw.choice([("fp32", "fp32"), ("bf16", "bf16"), ("int16", "int8"), ("int8", "int8")])
-    isa = draw.choice(["scalar", None])
+    isa = draw.choice(["scalar", "avx2", None])
     ffn = LookupFfn(weights, projection=projection, table=table, isa=isa, threads=draw.randint(1, 3),  # type: ignore[arg-type]
                     stripe=64 * draw.randint(1, 5))  # fmt: skip
     batch = draw.randint(1, 130)

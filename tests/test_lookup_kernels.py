@@ -33,8 +33,8 @@ SHAPES = {
 KINDS = (("fp32", "fp32"), ("bf16", "bf16"), ("int16", "int8"), ("int8", "int8"))
 
 
-ISAS = ("scalar", "amx")
-"""Capped at the reference, and at whatever this CPU has."""
+ISAS = ("scalar", "avx2", "amx")
+"""Capped at the reference, at AVX2, and at whatever this CPU has."""
 
 
 def missing() -> str:
