@@ -81,7 +81,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class ThreadCost:
-    """What `threads` pinned threads cost. `pool_seconds` is an empty task on the kernels' own pool."""
+    """A barrier of so many pinned threads, creating and joining them, and an empty task on the kernels' own pool."""
 
     threads: int
     barrier_seconds: Spread
