@@ -30,12 +30,11 @@ LIST_PADDING = 1 << 14
 """Entries behind an index list that repeat its start, so that prefetch never runs out of it."""
 
 MAX_LIST = 1 << 21
-MAX_WARM_STEPS = 1 << 19
-CHASE_VISITS = 3
+CHASE_VISITS, REFILL_SWEEPS = 3, 12
 """A chase near the capacity of a shared cache has two states, depending on the neighbours; one visit sees one of them."""
 
 MAX_WARM_BYTES, WARM_ROUNDS = 32 * MIB, 3
-"""Caches settle only after several rounds: what comes once may be put where it is evicted first."""
+"""Caches settle only after several rounds: what comes once may be put where it is evicted first; a chase is too slow for that."""
 
 FULL_BUDGET_SECONDS, QUICK_BUDGET_SECONDS = 55.0, 9.0
 PORT_BOUND_BYTES_PER_CYCLE = {"avx512": 100.0, "avx2": 50.0}
@@ -186,7 +185,7 @@ def _task(shape: Shape, region: Region, thread: int, lines: Any) -> MemoryTask:
         link = function("memory", "memory_link")
         if link(POINTER(task.data), I64(shape.footprint_bytes), I64(thread)):
             raise KernelError(f"no memory for a chase through {shape.footprint_bytes} bytes")
-        task.count = min(shape.footprint_bytes // LINE, MAX_WARM_STEPS)
+        task.count = min(shape.footprint_bytes // LINE, 4096)
     if shape.row_bytes:
         task.lines, task.length = lines.ctypes.data, len(lines) - LIST_PADDING
         task.row_bytes, task.prefetch_bytes = shape.row_bytes, shape.prefetch_bytes
@@ -209,14 +208,16 @@ def measure(shape: Shape, region: Region, effort: Effort, cpus: Sequence[int], i
         )
     for task in tasks:
         task.count = {"chase": min(task.count, 4096), "rows": min(task.count, 4096)}.get(shape.kind, task.count)
+    if shape.kind == "chase" and warm > 1:
+        refill(tasks, cpus)
     for _ in range(2):  # the first estimate has cold pages and page walks in it
         (seconds,), _ = rounds(probe, tasks, cpus, 1)
         for task in tasks:
             task.count = max(1, round(task.count * min(effort.round_seconds / seconds, 1000)))
     chase = shape.kind == "chase"
-    times, amounts = rounds(probe, tasks, cpus, effort.repeats)
+    times, amounts = ([], []) if chase and warm > 1 else rounds(probe, tasks, cpus, effort.repeats)
     if chase and warm > 1:
-        for _ in range(CHASE_VISITS - 1):
+        for _ in range(CHASE_VISITS):
             refill(tasks, cpus)
             more = rounds(probe, tasks, cpus, effort.repeats)
             times, amounts = times + more[0], amounts + more[1]
@@ -231,7 +232,7 @@ def measure(shape: Shape, region: Region, effort: Effort, cpus: Sequence[int], i
 
 def refill(tasks: Sequence[MemoryTask], cpus: Sequence[int]) -> None:
     """Sweeps the footprint back into the caches: neighbours on a shared cache take it from a chase, which is slow."""
-    sweeps = [MemoryTask(data=task.data, bytes=task.bytes, count=2) for task in tasks]
+    sweeps = [MemoryTask(data=task.data, bytes=task.bytes, count=REFILL_SWEEPS) for task in tasks]
     rounds(function("memory", "memory_read"), sweeps, cpus, 1)
 
 
