@@ -102,6 +102,36 @@ def run(operator: str, json_file: Path | None, **options: int | str | None) -> N
         write_json(json_file, {"records": [record]})
 
 
+@kernels.command()
+@click.argument("what", type=click.Choice(["memory", "peak"]))
+@click.option("--quick", is_flag=True, help="Fewer points, about 10 s (memory).")
+@_JSON
+def bench(what: str, quick: bool, json_file: Path | None) -> None:
+    """Microbenchmarks of this CPU: caches and memory, or instruction throughput, latency and threads."""
+    from kernels.build import BuildError
+    from kernels.library import KernelError
+    from kernels.peak import peak_probes
+    from kernels.probe import memory_probes
+    from kernels.probetables import memory_tables, peak_tables
+    from simulator.cli_common import console, fail, write_json
+
+    try:
+        record = memory_probes(quick=quick) if what == "memory" else peak_probes()
+    except (BuildError, KernelError) as error:
+        fail(f"bench {what}: {error}")
+    screen = console()
+    for table in memory_tables(record) if what == "memory" else peak_tables(record):
+        screen.print(table)
+    clock = record["clock_hertz_before" if what == "memory" else "clock_hertz"]
+    click.echo(
+        f"\nclock {clock['median'] / 1e9:.2f} GHz (chain of dependent additions); {record['elapsed_seconds']:.1f} s"
+    )
+    for symbol, reason in record.get("missing", {}).items():
+        click.echo(f"{symbol}: {reason}")
+    if json_file is not None:
+        write_json(json_file, record)
+
+
 def main() -> None:
     """Entry point: expected faults are one message and an exit code."""
     try:

@@ -32,7 +32,7 @@ OPTIONS = ("projection", "table", "threads", "stripe", "isa", "page_2m")
 
 @dataclass(frozen=True)
 class Plan:
-    """Loop nest of one call: tokens a projection block, tokens a gather tile, tables a group, rows ahead into L1, next group into L2."""
+    """Loop nest of one call. `near_tokens`: rows so many tokens ahead go into L1; `bulk`: the next group goes into L2."""
 
     project_tile: int
     token_tile: int
