@@ -42,10 +42,12 @@ class Plan:
 
 
 def default_plan(batch: int, tables: int) -> Plan:
-    """Token-outer for few tokens, where nothing is reused; tiles and groups of tables where rows come back."""
+    """Measured on Zen 5, int8 tables, 4 layers cycled: all tables at a time for few and for very many tokens, groups between."""
     if batch < 128:
-        return Plan(PROJECT_TILE, PROJECT_TILE, tables, 1)
-    return Plan(PROJECT_TILE, 10 * PROJECT_TILE, min(32, tables), 1)
+        return Plan(PROJECT_TILE, 2 * PROJECT_TILE, tables, 1)
+    if batch < 2048:
+        return Plan(PROJECT_TILE, 10 * PROJECT_TILE, min(32, tables), 2)
+    return Plan(PROJECT_TILE, 80 * PROJECT_TILE, tables, 1)
 
 
 class LookupFfn:
@@ -80,7 +82,7 @@ class LookupFfn:
             )
         self.weights, self.projection, self.table, self.threads = weights, projection, table, threads
         if stripe is None:
-            stripe = min(512 if table == "int8" else 256, -(-weights.columns // 64) * 64)
+            stripe = min(128 if table == "int8" else 256, -(-weights.columns // 64) * 64)
         self._bh4 = pack_bh4(weights, projection)
         self._tables = pack_tables(weights.tables, weights.bias, table, stripe, page_2m=page_2m)
         self._functions = {
