@@ -27,6 +27,7 @@ COMMON_FLAGS = (
     # GCC 12 takes the "undefined" operands of its own AVX-512 intrinsics for uninitialised variables (its bug 105593).
     *("-Wno-uninitialized", "-Wno-maybe-uninitialized"),
 )
+OWN_INCLUDES = f"-I{ROOT / 'include'}"
 SANITIZE_FLAGS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g")
 CACHE_VARIABLE = "LOOKUPSIM_CACHE"
 _INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
@@ -127,26 +128,34 @@ def sources(path: Path) -> tuple[Path, ...]:
 
 def flags_of(variant: Variant, sanitize: bool = False) -> tuple[str, ...]:
     """Everything on the compiler's command line but the files."""
-    return (*COMMON_FLAGS, *variant.isa.flags, *(SANITIZE_FLAGS if sanitize else ()), f"-I{ROOT / 'include'}")
+    return (*COMMON_FLAGS, *variant.isa.flags, *(SANITIZE_FLAGS if sanitize else ()), OWN_INCLUDES)
 
 
 def compiled_path(variant: Variant, compiler: Compiler, flags: Sequence[str]) -> Path:
     """The file that holds this variant, whether it exists or not."""
+    return _kept_at(variant.source, f"{variant.operator}-{variant.isa_name}", compiler, flags)
+
+
+def _kept_at(source: Path, stem: str, compiler: Compiler, flags: Sequence[str]) -> Path:
     digest = hashlib.sha256()
-    relative = [flag for flag in flags if not flag.startswith("-I")]
+    relative = [flag for flag in flags if flag != OWN_INCLUDES]
     for part in (compiler.path, compiler.version, compiler.target, *relative):
         digest.update(part.encode() + b"\0")
-    for path in sources(variant.source):
+    for path in sources(source):
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return cache_folder() / f"{variant.operator}-{variant.isa_name}-{digest.hexdigest()[:20]}.so"
+    return cache_folder() / f"{stem}-{digest.hexdigest()[:20]}.so"
 
 
 def build(variant: Variant, *, sanitize: bool = False) -> Path:
     """The compiled file of a variant, made now if it is not there yet. Raises BuildError."""
     cross = variant.isa.machine if variant.isa.machine not in ("", machine()) else ""
-    compiler = find_compiler(cross)
-    flags = flags_of(variant, sanitize)
-    target = compiled_path(variant, compiler, flags)
+    stem = f"{variant.operator}-{variant.isa_name}"
+    return compile_shared(variant.source, stem, flags_of(variant, sanitize), find_compiler(cross))
+
+
+def compile_shared(source: Path, stem: str, flags: Sequence[str], compiler: Compiler) -> Path:
+    """`source` as a shared library in the cache folder, made now if it is not there yet. Raises BuildError."""
+    target = _kept_at(source, stem, compiler, flags)
     if target.is_file():
         return target
     try:
@@ -158,14 +167,17 @@ def build(variant: Variant, *, sanitize: bool = False) -> Path:
             f"{target.parent}: compiled kernels cannot be kept here: {error.strerror}; set {CACHE_VARIABLE}"
         ) from None
     try:
-        command = [compiler.path, *flags, str(variant.source), "-o", temporary]
+        # Libraries stand behind the source that needs them.
+        compiling = [flag for flag in flags if not flag.startswith("-l")]
+        linking = [flag for flag in flags if flag.startswith("-l")]
+        command = [compiler.path, *compiling, str(source), *linking, "-o", temporary]
         done = subprocess.run(command, capture_output=True, text=True, timeout=600)
         if done.returncode:
-            raise BuildError(_refusal(variant, compiler, done.stderr))
+            raise BuildError(_refusal(source, compiler, done.stderr))
         os.chmod(temporary, 0o755)
         os.replace(temporary, target)
     except subprocess.TimeoutExpired:
-        raise BuildError(f"{variant.source}: {compiler.path} took more than 600 s") from None
+        raise BuildError(f"{source}: {compiler.path} took more than 600 s") from None
     except OSError as error:
         raise BuildError(f"{target}: cannot be written: {error.strerror}") from None
     finally:
@@ -173,10 +185,10 @@ def build(variant: Variant, *, sanitize: bool = False) -> Path:
     return target
 
 
-def _refusal(variant: Variant, compiler: Compiler, stderr: str) -> str:
+def _refusal(source: Path, compiler: Compiler, stderr: str) -> str:
     lines = [line for line in stderr.splitlines() if "error" in line] or stderr.splitlines() or ["no message"]
     first = lines[0].replace(f"{ROOT}{os.sep}", "kernels/")
-    return f"kernels/{variant.operator}/{variant.isa_name}.cpp: {compiler.version} refuses it: {first[:300]}"
+    return f"kernels/{source.relative_to(ROOT).as_posix()}: {compiler.version} refuses it: {first[:300]}"
 
 
 def build_all(
