@@ -79,7 +79,9 @@ def list_(json_file: Path | None) -> None:
 )
 @click.option("--projection", type=click.Choice(["fp32", "bf16", "int16", "int8"]), default=None,
               help="Of BH4.  [default: as the tables, int16 for int8]")  # fmt: skip
-@click.option("--variant", type=click.Choice(["v1", "v2", "v3"]), default=None, help="Loop nest.  [default: by batch]")
+@click.option(
+    "--variant", type=click.Choice(["v1", "v2", "v3", "v4", "v5"]), default=None, help="Loop nest.  [default: by batch]"
+)
 @click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True)
 @click.option("--isa", default=None, help="Caps the instruction set.")
 @click.option("--seed", type=int, default=0, show_default=True)

@@ -7,21 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from kernels.lookup import PROJECT_TILE, LookupFfn, Plan
+from kernels.lookup import LookupFfn
 from kernels.measure import interleaved, pinned
 from kernels.packing import hadamard
+from kernels.plan import Plan, variant_plan
 from kernels.weights import MIX_INPUT, MIX_PROJECTED, LookupWeights, ShapeError, random_weights
 
 PROJECTION_OF = {"fp32": "fp32", "bf16": "bf16", "int8": "int16"}
 ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "int16": 2, "int8": 1}
-
-
-def variant_plan(variant: str | None, batch: int, tables: int) -> Plan | None:
-    """V1 table-outer, V2 token-outer, V3 tiles; None: the library's choice."""
-    if variant is None:
-        return None
-    tile = {"v1": batch, "v2": 1, "v3": 10 * PROJECT_TILE}[variant]
-    return Plan(PROJECT_TILE, tile, tables if variant == "v2" else min(32, tables), 1)
 
 
 def run_operator(
@@ -43,14 +36,12 @@ def run_operator(
     """Times an operator and compares it with float64; the record's names carry the units."""
     if rows & (rows - 1):
         raise ShapeError(f"rows must be a power of two, got {rows}")
-    if operator != "lookup_ffn" and threads > 1:
-        raise ShapeError("only lookup_ffn runs on several threads; a stage is timed on one")
     columns = hidden if dim is None else dim
     projected = PROJECTION_OF[dtype] if projection is None else projection
     weights = random_weights(hidden, columns, tables, rows, block=block, seed=seed)
     ffn = LookupFfn(weights, projection=projected, table=dtype, threads=threads, isa=isa)  # type: ignore[arg-type]
     x = np.random.default_rng(seed + 1).standard_normal((batch, hidden)).astype(np.float32)
-    plan = variant_plan(variant, batch, tables)
+    plan = variant_plan(variant, batch, tables, threads)
     with pinned():
         call, error, work = _stage(operator, ffn, weights, x, plan)
         timing = interleaved({operator: call})[operator]
@@ -67,7 +58,7 @@ def run_operator(
 
 
 def _stage(
-    operator: str, ffn: LookupFfn, w: LookupWeights, x: Any, plan: Plan | None
+    operator: str, ffn: LookupFfn, w: LookupWeights, x: Any, plan: Plan
 ) -> tuple[Callable[[], Any], float, dict[str, float]]:
     """(call, largest error over largest exact value, work of one call)."""
     batch = len(x)
