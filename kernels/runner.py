@@ -69,7 +69,7 @@ def run_operator(
 
 
 def _published(ffn: PublishedFfn, w: LookupWeights, x: Any) -> tuple[Callable[[], Any], float, dict[str, float]]:
-    """As `_stage`, but against codes and scores of `LookupFfn` in fp32: where a Z is within rounding of zero, a code may differ."""
+    """As `_stage`, but against the codes of `LookupFfn` in fp32: where a Z is within rounding of zero, one may differ."""
     y = ffn(x)
     reference = LookupFfn(w)
     exact = gather_exact(*reference.codes_and_scores(reference.project(x)), w)

@@ -1,4 +1,4 @@
-"""Loop nests V1 to V5 of the gather: right against the oracle, and the same bits on any number of threads; scales of int8 rows."""
+"""Loop nests V1 to V5 of the gather: right, and the same bits on any number of threads; scales of int8 rows."""
 
 from __future__ import annotations
 
