@@ -39,23 +39,26 @@ class Tables(ctypes.Structure):
     _fields_ = (
         *((name, I64) for name in ("tables", "rows", "columns", "stripe")),
         *((name, POINTER) for name in ("data", "scales", "bias")),
+        ("scale_group", I64),
     )
 
 
 class GatherSchedule(ctypes.Structure):
     """`struct GatherSchedule` of include/lookup.hpp."""
 
-    _fields_ = tuple((name, I64) for name in ("token_tile", "table_group", "near_tokens", "bulk"))
+    _fields_ = tuple(
+        (name, I64) for name in ("token_tile", "table_group", "near_tokens", "bulk", "table_begin", "table_end")
+    )
 
 
 class Stages(ctypes.Structure):
-    """`struct Stages` of lookup_ffn/scalar.cpp: addresses of the stages' functions."""
+    """`struct Stages` of include/encode.hpp: addresses of the stages' functions."""
 
     _fields_ = tuple((name, POINTER) for name in ("layer_norm", "project", "project_scratch", "code_score", "gather"))
 
 
 class Layer(ctypes.Structure):
-    """`struct Layer` of lookup_ffn/scalar.cpp."""
+    """`struct Layer` of include/encode.hpp."""
 
     _fields_ = (
         ("gamma", POINTER),
@@ -64,13 +67,30 @@ class Layer(ctypes.Structure):
         ("epsilon", F32),
         ("projection", POINTER),
         ("rows", Tables),
+        ("parts", I64),
+        ("part", POINTER),
+        ("part_outputs", I64),
+        ("part_tables", I64),
     )
 
 
 class Schedule(ctypes.Structure):
     """`struct Schedule` of lookup_ffn/scalar.cpp."""
 
-    _fields_ = (("project_tile", I64), ("token_tile", I64), ("gather", GatherSchedule))
+    _fields_ = (("project_tile", I64), ("token_tile", I64), ("split", I64), ("gather", GatherSchedule))
+
+
+class StageArrays(ctypes.Structure):
+    """`struct StageArrays` of lookup_ffn/scalar.cpp: what one stage reads and writes."""
+
+    _fields_ = (
+        ("x", POINTER),
+        *((name, I64) for name in ("x_stride", "tokens")),
+        *((name, POINTER) for name in ("x1", "mix", "z")),
+        *((name, I64) for name in ("z_stride", "layout")),
+        *((name, POINTER) for name in ("codes", "scores")),
+        ("code_stride", I64),
+    )
 
 
 @functools.cache

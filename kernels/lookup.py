@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,41 +19,24 @@ from numpy.typing import NDArray
 from kernels import library
 from kernels.library import I64, KernelError
 from kernels.packing import Dtype, PackedBh4, pack_bh4
-from kernels.tables import PackedTables, TableDtype, aligned, pack_tables
+from kernels.plan import Plan, default_plan, project_tile
+from kernels.tables import PackedTables, Scales, TableDtype, aligned, pack_tables
 from kernels.weights import EPSILON, MIX_INPUT, MIX_PROJECTED, Float32, LookupWeights, ShapeError, lookup_weights
+
+__all__ = ["LookupFfn", "Plan", "default_plan"]
 
 PROJECTIONS: tuple[Dtype, ...] = ("fp32", "bf16", "int16", "int8")
 TABLES: tuple[TableDtype, ...] = ("fp32", "bf16", "int8")
-PROJECT_TILE = 48
-BULK_NONE, BULK_BY_CODE, BULK_LINEAR = 0, 1, 2
-OPTIONS = ("projection", "table", "threads", "stripe", "isa", "page_2m")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Loop nest of one call. `near_tokens`: rows so many tokens ahead go into L1; `bulk`: the next group goes into L2."""
-
-    project_tile: int
-    token_tile: int
-    table_group: int
-    near_tokens: int
-    bulk: int = BULK_NONE
-
-
-def default_plan(batch: int, tables: int) -> Plan:
-    """Measured on Zen 5, int8 tables, 4 layers cycled: all tables at a time for few and for very many tokens, groups between."""
-    if batch < 128:
-        return Plan(PROJECT_TILE, 2 * PROJECT_TILE, tables, 1)
-    if batch < 2048:
-        return Plan(PROJECT_TILE, 10 * PROJECT_TILE, min(32, tables), 2)
-    return Plan(PROJECT_TILE, 80 * PROJECT_TILE, tables, 1)
+OPTIONS = ("projection", "table", "threads", "stripe", "isa", "page_2m", "table_scales")
+LAYER_NORM, PROJECT, CODE_SCORE = 0, 1, 2
 
 
 class LookupFfn:
     """One LookupFFN layer on compiled kernels; make it with `from_arrays`.
 
     projection: fp32, bf16, int16 or int8; table: fp32, bf16 or int8; stripe: columns a stripe of the tables, a multiple of 64;
-    isa: caps the instruction set; page_2m: tables in 2 MiB pages. A token whose normalised input holds infinity or NaN gives NaN.
+    isa: caps the instruction set; page_2m: tables in 2 MiB pages; table_scales: one scale a "table", a "row" or so many rows
+    (a power of two) of int8 tables. A token whose normalised input holds infinity or NaN gives NaN.
     """
 
     def __init__(
@@ -67,11 +49,14 @@ class LookupFfn:
         stripe: int | None = None,
         isa: str | None = None,
         page_2m: bool = True,
+        table_scales: Scales = "table",
     ) -> None:
         if projection not in PROJECTIONS:
             raise KernelError(f"projection: one of {', '.join(PROJECTIONS)}, got {projection!r}")
         if table not in TABLES:
             raise KernelError(f"table: one of {', '.join(TABLES)}, got {table!r}")
+        if table != "int8" and table_scales != "table":
+            raise KernelError(f"table_scales: only int8 tables have scales, these are {table}")
         if threads < 1:
             raise KernelError(f"threads: at least 1, got {threads}")
         if weights.blocks is None:
@@ -84,7 +69,9 @@ class LookupFfn:
         if stripe is None:
             stripe = min(128 if table == "int8" else 256, -(-weights.columns // 64) * 64)
         self._bh4 = pack_bh4(weights, projection)
-        self._tables = pack_tables(weights.tables, weights.bias, table, stripe, page_2m=page_2m)
+        self._tables = pack_tables(
+            weights.tables, weights.bias, table, stripe, page_2m=page_2m, table_scales=table_scales
+        )
         self._functions = {
             "layer_norm": library.function("layer_norm", "layer_norm", isa),
             "project": library.function("bh4", f"bh4_{projection}", isa),
@@ -95,10 +82,14 @@ class LookupFfn:
         self._functions["project_scratch"].restype = I64
         self._functions["gather"].restype = I64
         self._run = library.function("lookup_ffn", "lookup_ffn")
-        self._run.restype = I64
+        self._run_gather = library.function("lookup_ffn", "gather_threads")
+        self._run.restype = self._run_gather.restype = I64
+        self._run_stage = library.function("lookup_ffn", "lookup_ffn_stage")
         self._stages = library.Stages(**{name: library.address(f) for name, f in self._functions.items()})
         self._c_bh4 = _c_bh4(weights, self._bh4)
         self._c_tables = _c_tables(weights, self._tables)
+        self._parts = _c_bh4_parts(weights, self._bh4)
+        self._part_addresses = (library.POINTER * len(self._parts))(*(ctypes.addressof(part) for part in self._parts))
         self._layer = library.Layer(
             gamma=weights.gamma.ctypes.data,
             beta=weights.beta.ctypes.data,
@@ -111,6 +102,10 @@ class LookupFfn:
             epsilon=EPSILON,
             projection=ctypes.addressof(self._c_bh4),
             rows=self._c_tables,
+            parts=len(self._parts),
+            part=ctypes.addressof(self._part_addresses),
+            part_outputs=weights.padded,
+            part_tables=weights.padded // weights.code_bits,
         )
 
     @classmethod
@@ -132,8 +127,8 @@ class LookupFfn:
     def prepare(self, x: Float32, y: Float32, plan: Plan | None = None) -> Callable[[], None]:
         """A call without arguments that writes the layer of x [B, d] to y [B, dout]; both must stay where they are."""
         batch = len(x)
-        p = default_plan(batch, self._tables.tables) if plan is None else plan
-        schedule = library.Schedule(p.project_tile, p.token_tile, _nest(p))
+        p = default_plan(batch, self._tables.tables, self.threads) if plan is None else plan
+        schedule = _schedule(p, self._tables.tables)
         run = functools.partial(
             self._run, ctypes.byref(self._layer), ctypes.byref(self._stages), ctypes.byref(schedule), _pointer(x),
             I64(x.strides[0] // 4), I64(batch), _pointer(y), I64(y.strides[0] // 4), I64(self.threads),
@@ -183,50 +178,32 @@ class LookupFfn:
         assert bad < 0, "an index out of range was let through"
         return np.ascontiguousarray(sums[:, : w.columns])
 
-    # Single stages on one thread: each gives a call without arguments and the arrays that it fills.
+    # Single stages, tokens over the threads (the gather: as its plan says): each gives a call without arguments and the
+    # arrays that it fills.
 
     def layer_norm_call(self, x: Float32) -> tuple[Callable[[], Any], Float32, Float32]:
         """(call, x1 [B, D], the same in the order of Z) for x [B, d]."""
         w = self.weights
         x1 = _zeros((len(x), w.padded))
         planes = _zeros((len(x), w.padded)) if self._bh4.planes else x1
-        function, other = self._functions["layer_norm"], planes if planes is not x1 else None
-
-        def call() -> None:
-            function(
-                _pointer(x), I64(x.strides[0] // 4), I64(len(x)), I64(w.hidden), _pointer(w.gamma), _pointer(w.beta),
-                library.F32(EPSILON), _pointer(x1), I64(w.padded), None if other is None else _pointer(other),
-            )  # fmt: skip
-
+        call = self._stage_call(LAYER_NORM, x=x, x1=x1, mix=planes, x_stride=x.strides[0] // 4)
         return call, x1, planes
 
     def project_call(self, x1: Float32, mix: Float32) -> tuple[Callable[[], Any], Float32]:
         """(call, Z [B, repeats D] in the layer's own order)."""
         z = _zeros((len(x1), self.weights.repeats * self.weights.padded))
-        size = self._functions["project_scratch"](ctypes.byref(self._c_bh4), I64(len(x1)))
-        scratch = aligned(np.zeros(size, dtype=np.uint8))
-        function, p = self._functions["project"], ctypes.byref(self._c_bh4)
-
-        def call() -> None:
-            function(p, _pointer(x1), _pointer(mix), I64(len(x1)), _pointer(z), I64(z.shape[1]), _pointer(scratch))
-
-        return call, z
+        return self._stage_call(PROJECT, x1=x1, mix=mix, z=z, z_stride=z.shape[1]), z
 
     def code_score_call(
         self, z: Float32, *, planes: bool | None = None
     ) -> tuple[Callable[[], Any], NDArray[np.uint16], Float32]:
         """(call, codes, scores), both [B, tables padded]; `planes`: Z is in the layer's own order (unless False)."""
-        w, width = self.weights, self._tables.tables
+        width = self._tables.tables
         codes, scores = np.zeros((len(z), width), dtype=np.uint16), _zeros((len(z), width))
         layout = int(self._bh4.planes if planes is None else planes)
-        function = self._functions["code_score"]
-
-        def call() -> None:
-            function(
-                _pointer(z), I64(z.shape[1]), I64(len(z)), I64(w.table_count), I64(w.code_bits), I64(layout),
-                _pointer(codes), _pointer(scores), I64(width),
-            )  # fmt: skip
-
+        call = self._stage_call(
+            CODE_SCORE, z=z, codes=codes, scores=scores, z_stride=z.shape[1], layout=layout, code_stride=width
+        )
         return call, codes, scores
 
     def gather_call(
@@ -235,15 +212,31 @@ class LookupFfn:
         """(call, sums [B, columns padded]) for codes and scores [B, tables padded]; the call returns -1 or the first bad code."""
         t = self._tables
         sums = _zeros((len(codes), t.padded_columns))
-        nest = _nest(default_plan(len(codes), t.tables) if plan is None else plan)
+        schedule = _schedule(default_plan(len(codes), t.tables, self.threads) if plan is None else plan, t.tables)
 
         def call() -> int:
-            return int(self._functions["gather"](
-                ctypes.byref(self._c_tables), _pointer(codes), _pointer(scores), I64(t.tables), I64(len(codes)),
-                _pointer(sums), I64(t.padded_columns), I64(0), I64(t.padded_columns // t.stripe), ctypes.byref(nest),
+            return int(self._run_gather(
+                ctypes.byref(self._c_tables), library.POINTER(self._stages.gather), ctypes.byref(schedule), _pointer(codes),
+                _pointer(scores), I64(codes.shape[1]), I64(len(codes)), _pointer(sums), I64(t.padded_columns), I64(self.threads),
             ))  # fmt: skip
 
         return call, sums
+
+    def _stage_call(self, stage: int, **fields: Any) -> Callable[[], None]:
+        """A call of one stage before the gather; arrays among `fields` (all with one row a token) are kept alive by it."""
+        arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
+        tokens = len(next(iter(arrays.values())))
+        numbers = {name: value.ctypes.data if name in arrays else value for name, value in fields.items()}
+        task = library.StageArrays(tokens=tokens, **numbers)
+        run = functools.partial(
+            self._run_stage, ctypes.byref(self._layer), ctypes.byref(self._stages), I64(stage), ctypes.byref(task),
+            I64(project_tile(max(1, tokens), self.threads)), I64(self.threads),
+        )  # fmt: skip
+
+        def call(_keep: Any = (arrays, task)) -> None:
+            run()
+
+        return call
 
     def _input(self, x: Any) -> Float32:
         if not isinstance(x, np.ndarray):
@@ -256,9 +249,10 @@ class LookupFfn:
         return x if one_stride else np.ascontiguousarray(x)
 
 
-def _nest(plan: Plan) -> library.GatherSchedule:
+def _schedule(plan: Plan, tables: int) -> library.Schedule:
     group = -(-plan.table_group // 4) * 4  # int8 tables go in fours
-    return library.GatherSchedule(plan.token_tile, group, plan.near_tokens, plan.bulk)
+    nest = library.GatherSchedule(plan.token_tile, group, plan.near_tokens, plan.bulk, 0, tables)
+    return library.Schedule(plan.project_tile, plan.token_tile, plan.split, nest)
 
 
 def _output(out: Any, shape: tuple[int, ...]) -> Float32:
@@ -287,6 +281,23 @@ def _c_bh4(w: LookupWeights, p: PackedBh4) -> library.Bh4:
     )
 
 
+def _c_bh4_parts(w: LookupWeights, p: PackedBh4) -> list[library.Bh4]:
+    """The repeats one by one, where each makes whole tables; else the whole projection alone."""
+    whole = _c_bh4(w, p)
+    if w.repeats == 1 or w.padded % w.code_bits or len(p.weights) != w.repeats:
+        return [whole]
+    parts = []
+    for r in range(w.repeats):
+        part = library.Bh4.from_buffer_copy(whole)
+        part.repeats = 1
+        part.weights = p.weights[r:].ctypes.data
+        part.bias = p.bias[r * w.padded :].ctypes.data
+        part.scales = None if p.scales is None else p.scales[r:].ctypes.data
+        part.correction = None if p.correction is None else p.correction[r:].ctypes.data
+        parts.append(part)
+    return parts
+
+
 def _c_tables(w: LookupWeights, t: PackedTables) -> library.Tables:
     return library.Tables(
         tables=t.tables,
@@ -296,6 +307,7 @@ def _c_tables(w: LookupWeights, t: PackedTables) -> library.Tables:
         data=t.data.ctypes.data,
         scales=None if t.scales is None else t.scales.ctypes.data,
         bias=t.bias.ctypes.data,
+        scale_group=t.scale_group,
     )
 
 

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from kernels.lookup import PROJECT_TILE, LookupFfn, Plan
+from kernels.lookup import LookupFfn
 from kernels.measure import interleaved, pinned
 from kernels.packing import hadamard
+from kernels.plan import Plan, variant_plan
+from kernels.published import PublishedFfn
 from kernels.weights import MIX_INPUT, MIX_PROJECTED, LookupWeights, ShapeError, random_weights
 
 PROJECTION_OF = {"fp32": "fp32", "bf16": "bf16", "int8": "int16"}
 ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "int16": 2, "int8": 1}
-
-
-def variant_plan(variant: str | None, batch: int, tables: int) -> Plan | None:
-    """V1 table-outer, V2 token-outer, V3 tiles; None: the library's choice."""
-    if variant is None:
-        return None
-    tile = {"v1": batch, "v2": 1, "v3": 10 * PROJECT_TILE}[variant]
-    return Plan(PROJECT_TILE, tile, tables if variant == "v2" else min(32, tables), 1)
 
 
 def run_operator(
@@ -39,24 +34,31 @@ def run_operator(
     threads: int,
     isa: str | None,
     seed: int,
+    scales: str | None = None,
 ) -> dict[str, Any]:
     """Times an operator and compares it with float64; the record's names carry the units."""
     if rows & (rows - 1):
         raise ShapeError(f"rows must be a power of two, got {rows}")
-    if operator != "lookup_ffn" and threads > 1:
-        raise ShapeError("only lookup_ffn runs on several threads; a stage is timed on one")
     columns = hidden if dim is None else dim
     projected = PROJECTION_OF[dtype] if projection is None else projection
     weights = random_weights(hidden, columns, tables, rows, block=block, seed=seed)
-    ffn = LookupFfn(weights, projection=projected, table=dtype, threads=threads, isa=isa)  # type: ignore[arg-type]
     x = np.random.default_rng(seed + 1).standard_normal((batch, hidden)).astype(np.float32)
-    plan = variant_plan(variant, batch, tables)
+    if operator == "published":
+        if (dtype, projected, variant, scales) != ("fp32", "fp32", None, None):
+            raise ShapeError("the published loops are fp32 and have no variants")
+        other = PublishedFfn.from_weights(weights, threads=threads, isa=isa)
+        prepare = functools.partial(_published, other, weights, x)
+    else:
+        table_scales = int(scales) if scales and scales.isdigit() else scales or "table"
+        ffn = LookupFfn(weights, projection=projected, table=dtype, threads=threads, isa=isa, table_scales=table_scales)  # type: ignore[arg-type]
+        prepare = functools.partial(_stage, operator, ffn, weights, x, variant_plan(variant, batch, tables, threads))
     with pinned():
-        call, error, work = _stage(operator, ffn, weights, x, plan)
+        call, error, work = prepare()
         timing = interleaved({operator: call})[operator]
     record: dict[str, Any] = {
         "operator": operator, "batch": batch, "hidden": hidden, "tables": tables, "rows": rows, "columns": columns,
-        "block": block, "projection_dtype": projected, "table_dtype": dtype, "variant": variant or "by batch",
+        "block": block, "projection_dtype": projected, "table_dtype": dtype, "table_scales": scales or "table",
+        "variant": variant or "by batch",
         "threads": threads, "isa": isa or "best", "seconds_median": timing.seconds_median, "seconds_min": timing.seconds_min,
         "seconds_iqr": timing.seconds_iqr, "rounds": timing.rounds,
         "microseconds_per_token": timing.seconds_median / batch * 1e6, "relative_error": error,
@@ -66,8 +68,16 @@ def run_operator(
     return record
 
 
+def _published(ffn: PublishedFfn, w: LookupWeights, x: Any) -> tuple[Callable[[], Any], float, dict[str, float]]:
+    """As `_stage`, but against the codes of `LookupFfn` in fp32: where a Z is within rounding of zero, one may differ."""
+    y = ffn(x)
+    reference = LookupFfn(w)
+    exact = gather_exact(*reference.codes_and_scores(reference.project(x)), w)
+    return (ffn.prepare(x, y), _relative(y, exact), {})
+
+
 def _stage(
-    operator: str, ffn: LookupFfn, w: LookupWeights, x: Any, plan: Plan | None
+    operator: str, ffn: LookupFfn, w: LookupWeights, x: Any, plan: Plan
 ) -> tuple[Callable[[], Any], float, dict[str, float]]:
     """(call, largest error over largest exact value, work of one call)."""
     batch = len(x)

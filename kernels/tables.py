@@ -3,7 +3,7 @@
 Columns are padded to whole stripes and laid out as [stripe][table][row][column in stripe], so that a group of tables over one
 stripe is one run of memory. bf16: in every 32 columns, dword i holds column i below column 16 + i. int8: in every 64
 columns, byte 4 g + p of table k holds column 16 ((p - k) mod 4) + g, so that blends alone bring four tables together
-(gather/avx512_vnni.cpp); tables are padded to a multiple of four; one scale a table.
+(gather/avx512_vnni.cpp); tables are padded to a multiple of four; a scale for a table, a group of its rows, or each row.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from kernels.packing import to_bf16
 
 TableDtype = Literal["fp32", "bf16", "int8"]
+Scales = Literal["table", "row"] | int
+"""Rows of an int8 table that share a scale: all, one, or a power of two of them."""
 ELEMENT: dict[str, Any] = {"fp32": np.float32, "bf16": np.uint16, "int8": np.int8}
 STRIPE_STEP = 64
 HUGE_PAGE_BYTES = 1 << 21
@@ -26,7 +28,10 @@ HUGE_PAGE_BYTES = 1 << 21
 
 @dataclass(frozen=True)
 class PackedTables:
-    """What `struct Tables` (include/lookup.hpp) points at; `bias` is padded like the columns."""
+    """What `struct Tables` (include/lookup.hpp) points at; `bias` is padded like the columns.
+
+    scales: [tables, rows / scale_group] of int8 tables.
+    """
 
     dtype: TableDtype
     data: NDArray[Any]
@@ -34,6 +39,7 @@ class PackedTables:
     bias: NDArray[np.float32]
     tables: int
     stripe: int
+    scale_group: int
 
     @property
     def padded_columns(self) -> int:
@@ -42,12 +48,19 @@ class PackedTables:
 
 
 def pack_tables(
-    tables: NDArray[np.float32], bias: NDArray[np.float32], dtype: TableDtype, stripe: int, *, page_2m: bool = True
+    tables: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    dtype: TableDtype,
+    stripe: int,
+    *,
+    page_2m: bool = True,
+    table_scales: Scales = "table",
 ) -> PackedTables:
-    """`tables` [T, R, dout] in stripes of `stripe` columns (a multiple of 64)."""
+    """`tables` [T, R, dout] in stripes of `stripe` columns (a multiple of 64). Raises ValueError."""
     if stripe < STRIPE_STEP or stripe % STRIPE_STEP:
         raise ValueError(f"a stripe is a multiple of {STRIPE_STEP} columns, got {stripe}")
     count, rows, columns = tables.shape
+    group = scale_rows(table_scales, rows)
     padded = -(-columns // stripe) * stripe
     more = -count % 4 if dtype == "int8" else 0
     wide = np.zeros((count + more, rows, padded), dtype=np.float32)
@@ -60,9 +73,23 @@ def pack_tables(
     elif dtype == "bf16":
         stored = _pairs(wide)
     else:
-        stored, scales = _quadruples(wide)
+        stored, scales = _quadruples(wide, group)
     striped = stored.reshape(count + more, rows, padded // stripe, stripe).transpose(2, 0, 1, 3)
-    return PackedTables(dtype, aligned(striped, page_2m=page_2m), scales, wide_bias, count + more, stripe)
+    return PackedTables(dtype, aligned(striped, page_2m=page_2m), scales, wide_bias, count + more, stripe, group)
+
+
+def scale_rows(table_scales: Scales, rows: int) -> int:
+    """Rows a scale: of "table", "row" or a number of rows. Raises ValueError."""
+    if table_scales == "table":
+        return rows
+    if table_scales == "row":
+        return 1
+    whole = isinstance(table_scales, int) and not isinstance(table_scales, bool)
+    if not whole or not 1 <= table_scales <= rows or table_scales & (table_scales - 1):
+        raise ValueError(
+            f'table_scales: "table", "row" or a power of two up to the {rows} rows of a table, got {table_scales!r}'
+        )
+    return table_scales
 
 
 def _pairs(wide: NDArray[np.float32]) -> NDArray[np.uint16]:
@@ -76,10 +103,11 @@ def _pairs(wide: NDArray[np.float32]) -> NDArray[np.uint16]:
     return pairs.reshape(wide.shape)
 
 
-def _quadruples(wide: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    largest = np.abs(wide).max(axis=(1, 2))
+def _quadruples(wide: NDArray[np.float32], group: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    grouped = wide.reshape(len(wide), -1, group * wide.shape[2])
+    largest = np.abs(grouped).max(axis=2)
     scales = np.where(largest > 0.0, largest / 127.0, 1.0).astype(np.float32)
-    whole = np.rint(wide / scales[:, None, None]).astype(np.int8)
+    whole = np.rint(grouped / scales[:, :, None]).astype(np.int8).reshape(wide.shape)
     blocks = whole.reshape(*wide.shape[:2], -1, 4, 16)  # [..., j, g] is column 16 j + g
     stored = np.empty_like(blocks)
     for k in range(4):

@@ -56,6 +56,7 @@ def restart() -> None:
 def case(draw: random.Random) -> None:
     """One random layer, input and plan, fast and scalar kernels alike; raises on a wrong result."""
     from kernels.lookup import LookupFfn, Plan
+    from kernels.published import PublishedFfn
     from kernels.runner import gather_exact
     from kernels.weights import random_weights
 
@@ -73,21 +74,31 @@ def case(draw: random.Random) -> None:
     weights = random_weights(**shape)
     projection, table = draw.choice([("fp32", "fp32"), ("bf16", "bf16"), ("int16", "int8"), ("int8", "int8")])
     isa = draw.choice(["scalar", "avx2", None])
-    ffn = LookupFfn(weights, projection=projection, table=table, isa=isa, threads=draw.randint(1, 3),  # type: ignore[arg-type]
-                    stripe=64 * draw.randint(1, 5))  # fmt: skip
+    scales = draw.choice(["table", "row", draw.choice([2, shape["rows"]])]) if table == "int8" else "table"
+    threads = draw.randint(1, 4)
+    ffn = LookupFfn(weights, projection=projection, table=table, isa=isa, threads=threads,  # type: ignore[arg-type]
+                    stripe=64 * draw.randint(1, 5), table_scales=scales)  # fmt: skip
     batch = draw.randint(1, 130)
     backing = np.random.default_rng(1).standard_normal((batch, hidden + 3)).astype(np.float32)
     x = backing[:, 1 : hidden + 1]  # rows off any boundary
-    plan = Plan(draw.randint(1, 60), draw.randint(1, 200), draw.randint(1, 50), draw.randint(0, 5), draw.randrange(3))
+    plan = Plan(draw.randint(1, 60), draw.randint(1, 200), draw.randint(1, 50), draw.randint(0, 5), draw.randrange(3),
+                draw.randrange(3))  # fmt: skip
     y = ffn(x, plan=plan)
     codes, scores = ffn.codes_and_scores(ffn.project(x))
     exact = gather_exact(codes, scores, weights)
     if plan.project_tile % 6 == 0 and not np.abs(y - exact).max() <= TOLERANCE[table] * np.abs(exact).max():
         raise AssertionError(f"{shape} {projection}/{table} {isa} {plan}: off by {np.abs(y - exact).max():.2e}")
-    spoil(ffn, weights, x, draw)
+    alone = ffn.gather(codes, scores, plan)
+    if not np.abs(alone - exact).max() <= TOLERANCE[table] * np.abs(exact).max():
+        raise AssertionError(f"gather alone, {shape} {table} {scales} {isa} {threads} {plan}")
+    spoil(ffn, weights, x, plan, draw)
+    if shape["block"] == 64:
+        published = PublishedFfn.from_weights(weights, threads=threads, isa=draw.choice(["avx2", None]))(x)
+        if projection == "fp32" and not np.abs(published - exact).max() <= 1e-4 * np.abs(exact).max():
+            raise AssertionError(f"published loops, {shape} {threads}: off by {np.abs(published - exact).max():.2e}")
 
 
-def spoil(ffn: Any, weights: Any, x: Any, draw: random.Random) -> None:
+def spoil(ffn: Any, weights: Any, x: Any, plan: Any, draw: random.Random) -> None:
     """Inputs that are not finite, and an index out of range given straight to the kernel, which must refuse it unread."""
     bad = x.copy()
     bad[draw.randrange(len(bad)), draw.randrange(weights.hidden)] = draw.choice([np.nan, np.inf, -np.inf, 3e38])
@@ -95,7 +106,7 @@ def spoil(ffn: Any, weights: Any, x: Any, draw: random.Random) -> None:
     width = ffn._tables.tables
     codes = np.zeros((len(x), width), dtype=np.uint16)
     codes[-1, draw.randrange(width)] = draw.choice([weights.rows, 65535])
-    call, _ = ffn.gather_call(codes, np.ones((len(x), width), dtype=np.float32))
+    call, _ = ffn.gather_call(codes, np.ones((len(x), width), dtype=np.float32), plan)
     if call() < 0:
         raise AssertionError("an index out of range was accepted")
 

@@ -168,7 +168,7 @@ def test_the_kernel_itself_refuses_a_bad_index() -> None:
     where = ffn._functions["gather"](
         ctypes.byref(ffn._c_tables), ctypes.c_void_p(codes.ctypes.data), ctypes.c_void_p(scores.ctypes.data), library.I64(4),
         library.I64(2), ctypes.c_void_p(sums.ctypes.data), library.I64(64), library.I64(0), library.I64(1),
-        ctypes.byref(library.GatherSchedule(1, 4, 1, 1)),
+        ctypes.byref(library.GatherSchedule(1, 4, 1, 1, 0, 4)),
     )  # fmt: skip
     assert where == 6
     assert (sums == 7.0).all()

@@ -51,14 +51,17 @@ struct Rows {
     float* sums;
     i64 sum_stride;
 
-    void group(const char* data, i64 row_bytes, i64 token, i64 stripe, i64 first, i64 last) const {
+    void group(const char* data, i64 row_bytes, i64 token, i64 stripe, i64 first, i64 last, bool starts) const {
         float* out = sums + token * sum_stride + stripe * t.stripe;
-        if (first == 0) std::copy_n(t.bias + stripe * t.stripe, t.stripe, out);
+        if (first == 0)
+            std::copy_n(t.bias + stripe * t.stripe, t.stripe, out);
+        else if (starts)
+            std::fill_n(out, t.stripe, 0.0f);
         for (i64 table = first; table < last; ++table) {
-            const char* row = data + (table * t.rows + codes[token * stride + table]) * row_bytes;
-            const float scale = t.scales ? t.scales[table] : 1.0f;
-            add_row(out, reinterpret_cast<const Element*>(row), t.stripe, _mm256_set1_ps(scores[token * stride + table] * scale),
-                    table);
+            const Code code = codes[token * stride + table];
+            const char* row = data + (table * t.rows + code) * row_bytes;
+            const float weight = scores[token * stride + table] * row_scale(t, table, code);
+            add_row(out, reinterpret_cast<const Element*>(row), t.stripe, _mm256_set1_ps(weight), table);
         }
     }
 };

@@ -22,12 +22,14 @@ struct Rows {
     i64 sum_stride;
 
     template <int VECTORS>
-    inline void columns(const char* data, i64 row_bytes, i64 token, i64 offset, i64 column, i64 first, i64 last) const {
+    inline void columns(const char* data, i64 row_bytes, i64 token, i64 offset, i64 column, i64 first, i64 last,
+                        bool starts) const {
         __m512 sum[VECTORS];
         float* out = sums + token * sum_stride + column;
         const float* start = first == 0 ? t.bias + column : out;
+        const __mmask16 kept = starts && first ? 0 : 0xffff;
 #pragma GCC unroll 16
-        for (int v = 0; v < VECTORS; ++v) sum[v] = _mm512_loadu_ps(start + 16 * v);
+        for (int v = 0; v < VECTORS; ++v) sum[v] = _mm512_maskz_loadu_ps(kept, start + 16 * v);
         const Code* code = codes + token * stride;
         const float* score = scores + token * stride;
         for (i64 table = first; table < last; ++table) {
@@ -49,14 +51,15 @@ struct Rows {
         for (int v = 0; v < VECTORS; ++v) _mm512_storeu_ps(out + 16 * v, sum[v]);
     }
 
-    inline void group(const char* data, i64 row_bytes, i64 token, i64 stripe, i64 first, i64 last) const {
+    inline void group(const char* data, i64 row_bytes, i64 token, i64 stripe, i64 first, i64 last,
+                      bool starts) const {
         i64 c = 0;
         for (; c + 256 <= t.stripe; c += 256)
-            columns<16>(data, row_bytes, token, c * static_cast<i64>(sizeof(Element)), stripe * t.stripe + c, first, last);
+            columns<16>(data, row_bytes, token, c * static_cast<i64>(sizeof(Element)), stripe * t.stripe + c, first, last, starts);
         for (; c + 128 <= t.stripe; c += 128)
-            columns<8>(data, row_bytes, token, c * static_cast<i64>(sizeof(Element)), stripe * t.stripe + c, first, last);
+            columns<8>(data, row_bytes, token, c * static_cast<i64>(sizeof(Element)), stripe * t.stripe + c, first, last, starts);
         for (; c < t.stripe; c += 64)
-            columns<4>(data, row_bytes, token, c * static_cast<i64>(sizeof(Element)), stripe * t.stripe + c, first, last);
+            columns<4>(data, row_bytes, token, c * static_cast<i64>(sizeof(Element)), stripe * t.stripe + c, first, last, starts);
     }
 };
 

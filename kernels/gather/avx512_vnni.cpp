@@ -29,14 +29,15 @@ struct Rows {
     i64 sum_stride;
 
     template <int CHUNKS>
-    inline void columns(const char* data, i64 row_bytes, i64 token, i64 offset, i64 column, i64 first, i64 last) const {
+    inline void columns(const char* data, i64 row_bytes, i64 token, i64 offset, i64 column, i64 first, i64 last,
+                        bool starts) const {
         __m512i sum[CHUNKS][4];
         std::int32_t* out = sums + token * sum_stride + column;
 #pragma GCC unroll 4
         for (int c = 0; c < CHUNKS; ++c)
 #pragma GCC unroll 4
             for (int j = 0; j < 4; ++j)
-                sum[c][j] = first == 0 ? _mm512_setzero_si512() : _mm512_loadu_si512(out + 64 * c + 16 * j);
+                sum[c][j] = starts ? _mm512_setzero_si512() : _mm512_loadu_si512(out + 64 * c + 16 * j);
         const Code* code = codes + token * stride;
         const std::uint8_t* weight = weights + token * weight_stride;
         for (i64 table = first; table < last; table += 4) {
@@ -68,32 +69,52 @@ struct Rows {
             for (int j = 0; j < 4; ++j) _mm512_storeu_si512(out + 64 * c + 16 * j, sum[c][j]);
     }
 
-    inline void group(const char* data, i64 row_bytes, i64 token, i64 stripe, i64 first, i64 last) const {
+    inline void group(const char* data, i64 row_bytes, i64 token, i64 stripe, i64 first, i64 last,
+                      bool starts) const {
         i64 c = 0;
-        for (; c + 256 <= t.stripe; c += 256) columns<4>(data, row_bytes, token, c, stripe * t.stripe + c, first, last);
-        for (; c + 128 <= t.stripe; c += 128) columns<2>(data, row_bytes, token, c, stripe * t.stripe + c, first, last);
-        for (; c < t.stripe; c += 64) columns<1>(data, row_bytes, token, c, stripe * t.stripe + c, first, last);
+        for (; c + 256 <= t.stripe; c += 256) columns<4>(data, row_bytes, token, c, stripe * t.stripe + c, first, last, starts);
+        for (; c + 128 <= t.stripe; c += 128) columns<2>(data, row_bytes, token, c, stripe * t.stripe + c, first, last, starts);
+        for (; c < t.stripe; c += 64) columns<1>(data, row_bytes, token, c, stripe * t.stripe + c, first, last, starts);
     }
 };
 
-// weights = round(score scale 255 / largest); returns what a weight of one stands for. A NaN or infinity: NaN.
-float quantise(const float* scores, const float* scales, i64 tables, std::uint8_t* weights, i64 weight_stride) {
-    const auto lanes = [&](i64 t) {
-        return tables - t >= 16 ? __mmask16{0xffff} : t >= tables ? __mmask16{0} : static_cast<__mmask16>((1u << (tables - t)) - 1);
-    };
-    const auto scaled = [&](i64 t) {
-        const __mmask16 m = lanes(t);
-        return _mm512_maskz_mul_ps(m, _mm512_maskz_loadu_ps(m, scores + t), _mm512_maskz_loadu_ps(m, scales + t));
-    };
+__mmask16 lanes(i64 left) {
+    return left >= 16 ? __mmask16{0xffff} : left <= 0 ? __mmask16{0} : static_cast<__mmask16>((1u << left) - 1);
+}
+
+// scaled = score x the scale of its row, zero beyond the tables up to a multiple of 16. Returns the largest magnitude.
+float scale_scores(const Tables& t, const Code* codes, const float* scores, float* scaled) {
     __m512i top = _mm512_setzero_si512();  // scores are not negative: as integers, NaN stands above infinity
-    for (i64 t = 0; t < tables; t += 16) top = _mm512_max_epi32(top, _mm512_castps_si512(_mm512_abs_ps(scaled(t))));
+    const bool whole = t.scale_group == t.rows;
+    const __m128i shift = _mm_cvtsi32_si128(__builtin_ctzll(static_cast<unsigned long long>(t.scale_group)));
+    const __m512i groups = _mm512_set1_epi32(static_cast<int>(t.rows / t.scale_group));
+    __m512i table = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    for (i64 i = 0; i < t.tables; i += 16, table = _mm512_add_epi32(table, _mm512_set1_epi32(16))) {
+        const __mmask16 m = lanes(t.tables - i);
+        __m512 scale;
+        if (whole) {
+            scale = _mm512_maskz_loadu_ps(m, t.scales + i);
+        } else {
+            const __m512i group = _mm512_srl_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, codes + i)), shift);
+            const __m512i place = _mm512_add_epi32(_mm512_mullo_epi32(table, groups), group);
+            scale = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), m, place, t.scales, 4);
+        }
+        const __m512 value = _mm512_mul_ps(_mm512_maskz_loadu_ps(m, scores + i), scale);
+        _mm512_storeu_ps(scaled + i, value);
+        top = _mm512_max_epi32(top, _mm512_castps_si512(_mm512_abs_ps(value)));
+    }
     const std::int32_t bits = _mm512_reduce_max_epi32(top);
     float largest;
     __builtin_memcpy(&largest, &bits, 4);
+    return largest;
+}
+
+// weights = round(scaled 255 / largest); returns what a weight of one stands for. A NaN or infinity: NaN.
+float quantise(const float* scaled, float largest, i64 count, std::uint8_t* weights) {
     const bool finite = std::isfinite(largest);
     const __m512 factor = _mm512_set1_ps(finite && largest > 0.0f ? 255.0f / largest : 0.0f);
-    for (i64 t = 0; t < weight_stride; t += 16) {
-        const __m512i whole = finite ? _mm512_cvtps_epi32(_mm512_mul_ps(scaled(t), factor)) : _mm512_setzero_si512();
+    for (i64 t = 0; t < count; t += 16) {
+        const __m512i whole = finite ? _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(scaled + t), factor)) : _mm512_setzero_si512();
         _mm_storeu_si128(reinterpret_cast<__m128i*>(weights + t), _mm512_cvtusepi32_epi8(whole));
     }
     return finite ? largest / 255.0f : NAN;
@@ -108,19 +129,27 @@ LOOKUPSIM_EXPORT i64 gather_int8(const Tables* t, const Code* codes, const float
     const i64 bad = first_bad_code(codes, stride, tokens, t->tables, t->rows);
     if (bad >= 0) return bad;
     const i64 weight_stride = (t->tables + 15) / 16 * 16;
-    Aligned<std::uint8_t> weights(static_cast<std::size_t>(tokens * weight_stride));
-    Aligned<float> steps(static_cast<std::size_t>(tokens));
-    for (i64 token = 0; token < tokens; ++token)
-        steps[token] = quantise(scores + token * stride, t->scales, t->tables, weights.data + token * weight_stride, weight_stride);
+    const auto count = [](i64 n) { return static_cast<std::size_t>(n); };
+    thread_local Workspace workspace;
+    workspace.start(Workspace::space<std::uint8_t>(count(tokens * weight_stride)) + Workspace::space<float>(count(tokens)) +
+                    Workspace::space<float>(count(weight_stride)));
+    std::uint8_t* weights = workspace.take<std::uint8_t>(count(tokens * weight_stride));
+    float* steps = workspace.take<float>(count(tokens));
+    float* scaled = workspace.take<float>(count(weight_stride));
+    for (i64 token = 0; token < tokens; ++token) {
+        const float largest = scale_scores(*t, codes + token * stride, scores + token * stride, scaled);
+        steps[token] = quantise(scaled, largest, weight_stride, weights + token * weight_stride);
+    }
     // The same memory holds 32-bit sums and then fp32: both are vectors of dwords.
     gather_tile(*t, codes, stride, tokens, stripe_begin, stripe_end, *s,
-                Rows{*t, codes, stride, weights.data, weight_stride, reinterpret_cast<std::int32_t*>(sums), sum_stride});
+                Rows{*t, codes, stride, weights, weight_stride, reinterpret_cast<std::int32_t*>(sums), sum_stride});
     for (i64 token = 0; token < tokens; ++token) {
         float* out = sums + token * sum_stride;
         const __m512 step = _mm512_set1_ps(steps[token]);
+        const __mmask16 with_bias = s->table_begin == 0 ? 0xffff : 0;
         for (i64 c = stripe_begin * t->stripe; c < stripe_end * t->stripe; c += 16)
             _mm512_storeu_ps(out + c, _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(out + c)), step,
-                                                      _mm512_loadu_ps(t->bias + c)));
+                                                      _mm512_maskz_loadu_ps(with_bias, t->bias + c)));
     }
     return -1;
 }

@@ -36,9 +36,12 @@ struct Rows {
         }
     }
 
-    void group(const char* data, i64 row_bytes, i64 token, i64 stripe, i64 first, i64 last) const {
+    void group(const char* data, i64 row_bytes, i64 token, i64 stripe, i64 first, i64 last, bool starts) const {
         float* out = sums + token * sum_stride + stripe * t.stripe;
-        if (first == 0) std::copy_n(t.bias + stripe * t.stripe, t.stripe, out);
+        if (first == 0)
+            std::copy_n(t.bias + stripe * t.stripe, t.stripe, out);
+        else if (starts)
+            std::fill_n(out, t.stripe, 0.0f);
         for (i64 table = first; table < last; ++table) {
             const auto* row =
                 reinterpret_cast<const Element*>(data + (table * t.rows + codes[token * stride + table]) * row_bytes);
@@ -57,7 +60,7 @@ i64 run(const Tables& t, const Code* codes, const float* scores, i64 stride, i64
     for (i64 token = 0; token < tokens; ++token)
         for (i64 table = 0; table < t.tables; ++table)
             weights[static_cast<std::size_t>(token * stride + table)] =
-                scores[token * stride + table] * (t.scales ? t.scales[table] : 1.0f);
+                scores[token * stride + table] * row_scale(t, table, codes[token * stride + table]);
     gather_tile(t, codes, stride, tokens, stripe_begin, stripe_end, s,
                 Rows<Element>{t, codes, weights.data, stride, sums, sum_stride});
     return -1;

@@ -20,6 +20,12 @@ static inline void prefetch_rows(const char* stripe, const Tables& t, const Code
     }
 }
 
+// The scale of a row (int8).
+static inline float row_scale(const Tables& t, i64 table, Code code) {
+    if (!t.scales) return 1.0f;
+    return t.scales[t.scale_group == t.rows ? table : (table * t.rows + code) / t.scale_group];
+}
+
 // Index of the first code that is out of range, or -1.
 static inline i64 first_bad_code(const Code* codes, i64 stride, i64 tokens, i64 tables, i64 rows) {
     for (i64 token = 0; token < tokens; ++token) {
@@ -32,34 +38,36 @@ static inline i64 first_bad_code(const Code* codes, i64 stride, i64 tokens, i64 
     return -1;
 }
 
-// sums: [tokens][columns padded to whole stripes] of Rows::Sum. Stripes [stripe_begin, stripe_end), all tables.
-// rows.group(sums, first, stripe, codes, weights, token, first table, last table) adds one group of one token.
+// sums: [tokens][columns padded to whole stripes]. Stripes [stripe_begin, stripe_end), tables [s.table_begin, s.table_end).
+// rows.group(stripe's data, bytes of a row, token, stripe, first table, last table) adds one group of one token to its sums;
+// the group that begins with s.table_begin starts them, at the bias (table 0) or at zero.
 template <class Rows>
 static inline void gather_tile(const Tables& t, const Code* codes, i64 code_stride, i64 tokens, i64 stripe_begin,
                                i64 stripe_end, const GatherSchedule& s, const Rows& rows) {
     const i64 row_bytes = t.stripe * static_cast<i64>(sizeof(typename Rows::Element));
-    const i64 stripe_bytes = t.tables * t.rows * row_bytes;
-    const char* table_end = static_cast<const char*>(t.data) + stripe_end * stripe_bytes;
+    const i64 table_bytes = t.rows * row_bytes, stripe_bytes = t.tables * table_bytes;
     const i64 tile = std::clamp<i64>(s.token_tile, 1, tokens), group = std::clamp<i64>(s.table_group, 1, t.tables);
     for (i64 base = 0; base < tokens; base += tile) {
         const i64 end = std::min(base + tile, tokens);
         for (i64 stripe = stripe_begin; stripe < stripe_end; ++stripe) {
             const char* data = static_cast<const char*>(t.data) + stripe * stripe_bytes;
-            for (i64 first = 0; first < t.tables; first += group) {
-                const i64 last = std::min(first + group, t.tables), beyond = std::min(last + group, t.tables);
-                // The next group lies behind this one, the next stripe behind its last: one run of memory.
-                const char* ahead = data + last * t.rows * row_bytes;
-                const i64 left = table_end - ahead, next_bytes = std::min(left, group * t.rows * row_bytes);
-                const i64 share = s.bulk == BULK_LINEAR ? (next_bytes / 64 + end - base - 1) / (end - base) * 64 : 0;
-                const char* ahead_end = ahead + next_bytes;
+            for (i64 first = s.table_begin; first < s.table_end; first += group) {
+                const i64 last = std::min(first + group, s.table_end), beyond = std::min(last + group, s.table_end);
+                // The next group lies behind this one; after the last comes the first of the next stripe.
+                const bool turn = last == s.table_end;
+                const i64 next_tables = !turn ? beyond - last : stripe + 1 < stripe_end ? std::min(group, s.table_end - s.table_begin) : 0;
+                const char* ahead = next_tables == 0 ? data : turn ? data + stripe_bytes + s.table_begin * table_bytes : data + last * table_bytes;
+                const char* ahead_end = ahead + next_tables * table_bytes;
+                const i64 share =
+                    s.bulk == BULK_LINEAR ? (next_tables * table_bytes / 64 + end - base - 1) / (end - base) * 64 : 0;
                 for (i64 token = base; token < end; ++token) {
                     for (const char* stop = std::min(ahead + share, ahead_end); ahead < stop; ahead += 64)
                         __builtin_prefetch(ahead, 0, 2);
                     if (s.near_tokens && token + s.near_tokens < end)
                         prefetch_rows(data, t, codes + (token + s.near_tokens) * code_stride, first, last, row_bytes, true);
-                    if (s.bulk == BULK_BY_CODE && last < t.tables)
+                    if (s.bulk == BULK_BY_CODE && !turn)
                         prefetch_rows(data, t, codes + token * code_stride, last, beyond, row_bytes, false);
-                    rows.group(data, row_bytes, token, stripe, first, last);
+                    rows.group(data, row_bytes, token, stripe, first, last, first == s.table_begin);
                 }
             }
         }

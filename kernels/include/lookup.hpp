@@ -35,8 +35,9 @@ enum ZLayout : i64 {
 struct Tables {
     i64 tables, rows, columns, stripe;
     const void* data;
-    const float* scales;  // int8: one a table, else null
+    const float* scales;  // int8: [tables][rows / scale_group], else null
     const float* bias;    // [columns padded to whole stripes]
+    i64 scale_group;      // rows that share a scale, a power of two: all of a table, some, or one
 };
 
 enum Bulk : i64 {
@@ -51,4 +52,9 @@ struct GatherSchedule {
     i64 table_group;  // tables accumulated in registers before the output tile is written back
     i64 near_tokens;  // software prefetch into L1: rows of the token so many tokens ahead, 0: none
     i64 bulk;         // how the next table group is prefetched into L2 meanwhile (Bulk)
+    i64 table_begin;  // tables [table_begin, table_end) are summed; the bias counts as part of table 0
+    i64 table_end;    // both multiples of four (int8), or all that there are
 };
+
+// A gather kernel: tables, codes, scores, their stride, tokens, sums, their stride, first and last stripe, schedule.
+using Gather = i64 (*)(const Tables*, const Code*, const float*, i64, i64, float*, i64, i64, i64, const GatherSchedule*);

@@ -12,9 +12,47 @@
 
 #include "lookup.hpp"
 
+// One turn of a loop that waits for another thread. After a while the CPU goes to whoever else wants it: there may be more
+// threads than CPUs.
+static inline void wait_turn(int turn) {
+    if (turn > 10000) {
+        sched_yield();
+        return;
+    }
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+// Where all threads of one task meet before any goes on.
+class Barrier {
+public:
+    explicit Barrier(i64 threads) : threads_(threads) {}
+    void wait() {
+        if (threads_ <= 1) return;
+        const i64 round = round_.load(std::memory_order_relaxed);
+        if (waiting_.fetch_add(1, std::memory_order_acq_rel) + 1 == threads_) {
+            waiting_.store(0, std::memory_order_relaxed);
+            round_.store(round + 1, std::memory_order_release);
+        } else {
+            for (int turn = 0; round_.load(std::memory_order_acquire) == round; ++turn) wait_turn(turn);
+        }
+    }
+
+private:
+    const i64 threads_;
+    std::atomic<i64> waiting_{0};
+    alignas(64) std::atomic<i64> round_{0};
+};
+
 class Pool {
 public:
     using Task = void (*)(void* argument, i64 thread, i64 threads);
+
+    // CPUs are those of the thread that makes the pool: a caller that later pins itself to one does not pull workers there.
+    Pool() {
+        if (sched_getaffinity(0, sizeof allowed_, &allowed_)) CPU_ZERO(&allowed_);
+    }
 
     // Runs task(argument, i, threads) for i in [0, threads); the caller is thread 0. Returns when all are done.
     void run(i64 threads, Task task, void* argument) {
@@ -31,7 +69,7 @@ public:
         }
         wake_.notify_all();
         task(argument, 0, threads);
-        while (left_.load(std::memory_order_acquire)) relax();
+        for (int turn = 0; left_.load(std::memory_order_acquire); ++turn) wait_turn(turn);
     }
 
     ~Pool() {
@@ -45,32 +83,25 @@ public:
     }
 
 private:
-    static void relax() {
-#if defined(__x86_64__)
-        __builtin_ia32_pause();
-#endif
-    }
-
     void add() {
         const i64 number = static_cast<i64>(workers_.size()) + 1;
         const i64 seen = round_.load(std::memory_order_acquire);
         workers_.emplace_back([this, number, seen] { work(number, seen); });
-        cpu_set_t allowed;
-        if (sched_getaffinity(0, sizeof allowed, &allowed)) return;
-        i64 skip = number;  // the caller keeps the first CPU that it may use
+        i64 skip = number;  // the caller keeps the first CPU
         for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
-            if (CPU_ISSET(cpu, &allowed) && skip-- == 0) {
+            if (CPU_ISSET(cpu, &allowed_) && skip-- == 0) {
                 cpu_set_t one;
                 CPU_ZERO(&one);
                 CPU_SET(cpu, &one);
                 pthread_setaffinity_np(workers_.back().native_handle(), sizeof one, &one);
                 return;
             }
+        pthread_setaffinity_np(workers_.back().native_handle(), sizeof allowed_, &allowed_);  // more threads than CPUs
     }
 
     void work(i64 number, i64 seen) {
         for (;;) {
-            for (int spin = 0; spin < 20000 && round_.load(std::memory_order_acquire) == seen; ++spin) relax();
+            for (int spin = 0; spin < 20000 && round_.load(std::memory_order_acquire) == seen; ++spin) wait_turn(0);
             if (round_.load(std::memory_order_acquire) == seen) {
                 std::unique_lock<std::mutex> hold(sleep_);
                 wake_.wait(hold, [&] { return round_.load(std::memory_order_acquire) != seen; });
@@ -82,6 +113,7 @@ private:
         }
     }
 
+    cpu_set_t allowed_;
     std::vector<std::thread> workers_;
     std::mutex caller_, sleep_;
     std::condition_variable wake_;
