@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from kernels import library
 from kernels.library import I64, KernelError
-from kernels.packing import Dtype, PackedBh4, pack_bh4
+from kernels.packing import Dtype
 from kernels.plan import Plan, default_plan, project_tile
+from kernels.projection import pack_projection
 from kernels.tables import PackedTables, Scales, TableDtype, aligned, pack_tables
-from kernels.weights import EPSILON, MIX_INPUT, MIX_PROJECTED, Float32, LookupWeights, ShapeError, lookup_weights
+from kernels.weights import EPSILON, Float32, LookupWeights, ShapeError, lookup_weights
 
 __all__ = ["LookupFfn", "Plan", "default_plan"]
 
@@ -59,23 +60,17 @@ class LookupFfn:
             raise KernelError(f"table_scales: only int8 tables have scales, these are {table}")
         if threads < 1:
             raise KernelError(f"threads: at least 1, got {threads}")
-        if weights.blocks is None:
-            raise KernelError("only BH4 projections have a kernel; this layer has a dense one")
-        if weights.blocks.shape[-1] < 16:
-            raise KernelError(
-                f"blocks: the kernels take blocks of 16 to {weights.padded}, got {weights.blocks.shape[-1]}"
-            )
         self.weights, self.projection, self.table, self.threads = weights, projection, table, threads
         if stripe is None:
             stripe = min(128 if table == "int8" else 256, -(-weights.columns // 64) * 64)
-        self._bh4 = pack_bh4(weights, projection)
+        self._projection = pack_projection(weights, projection)
         self._tables = pack_tables(
             weights.tables, weights.bias, table, stripe, page_2m=page_2m, table_scales=table_scales
         )
         self._functions = {
             "layer_norm": library.function("layer_norm", "layer_norm", isa),
-            "project": library.function("bh4", f"bh4_{projection}", isa),
-            "project_scratch": library.function("bh4", f"bh4_{projection}_scratch", isa),
+            "project": library.function(self._projection.operator, self._projection.symbol, isa),
+            "project_scratch": library.function(self._projection.operator, f"{self._projection.symbol}_scratch", isa),
             "code_score": library.function("code_score", "code_score", isa),
             "gather": library.function("gather", f"gather_{table}", isa),
         }
@@ -86,26 +81,26 @@ class LookupFfn:
         self._run.restype = self._run_gather.restype = I64
         self._run_stage = library.function("lookup_ffn", "lookup_ffn_stage")
         self._stages = library.Stages(**{name: library.address(f) for name, f in self._functions.items()})
-        self._c_bh4 = _c_bh4(weights, self._bh4)
         self._c_tables = _c_tables(weights, self._tables)
-        self._parts = _c_bh4_parts(weights, self._bh4)
-        self._part_addresses = (library.POINTER * len(self._parts))(*(ctypes.addressof(part) for part in self._parts))
+        parts = self._projection.parts
+        self._part_addresses = (library.POINTER * len(parts))(*(ctypes.addressof(part) for part in parts))
         self._layer = library.Layer(
             gamma=weights.gamma.ctypes.data,
             beta=weights.beta.ctypes.data,
             hidden=weights.hidden,
-            padded=weights.padded,
-            outputs=weights.repeats * weights.padded,
+            width=self._projection.width,
+            outputs=self._projection.outputs,
             bits=weights.code_bits,
-            layout=int(self._bh4.planes),
+            layout=int(self._projection.planes),
+            mixes=int(self._projection.mixes),
             tables=weights.table_count,
             epsilon=EPSILON,
-            projection=ctypes.addressof(self._c_bh4),
+            projection=ctypes.addressof(self._projection.struct),
             rows=self._c_tables,
-            parts=len(self._parts),
+            parts=len(parts),
             part=ctypes.addressof(self._part_addresses),
-            part_outputs=weights.padded,
-            part_tables=weights.padded // weights.code_bits,
+            part_outputs=self._projection.outputs // len(parts),
+            part_tables=self._projection.outputs // len(parts) // weights.code_bits,
         )
 
     @classmethod
@@ -146,9 +141,7 @@ class LookupFfn:
         normalise()
         project, z = self.project_call(x1, mix)
         project()
-        inverse = np.argsort(self._bh4.order)
-        natural = z.reshape(len(z), -1, len(inverse))[:, :, inverse].reshape(len(z), -1)
-        return np.ascontiguousarray(natural[:, : self.weights.outputs])
+        return self._projection.natural(z, self.weights.outputs)
 
     def codes_and_scores(self, z: Any) -> tuple[NDArray[np.uint16], Float32]:
         """(codes, scores), both [B, T], of Z [B, M] in natural order."""
@@ -182,16 +175,16 @@ class LookupFfn:
     # arrays that it fills.
 
     def layer_norm_call(self, x: Float32) -> tuple[Callable[[], Any], Float32, Float32]:
-        """(call, x1 [B, D], the same in the order of Z) for x [B, d]."""
-        w = self.weights
-        x1 = _zeros((len(x), w.padded))
-        planes = _zeros((len(x), w.padded)) if self._bh4.planes else x1
+        """(call, x1 [B, D], the same in the order of Z where the projection reads it) for x [B, d]."""
+        p = self._projection
+        x1 = _zeros((len(x), p.width))
+        planes = _zeros((len(x), p.width)) if p.planes and p.mixes else x1
         call = self._stage_call(LAYER_NORM, x=x, x1=x1, mix=planes, x_stride=x.strides[0] // 4)
         return call, x1, planes
 
     def project_call(self, x1: Float32, mix: Float32) -> tuple[Callable[[], Any], Float32]:
-        """(call, Z [B, repeats D] in the layer's own order)."""
-        z = _zeros((len(x1), self.weights.repeats * self.weights.padded))
+        """(call, Z [B, outputs padded] in the layer's own order)."""
+        z = _zeros((len(x1), self._projection.outputs))
         return self._stage_call(PROJECT, x1=x1, mix=mix, z=z, z_stride=z.shape[1]), z
 
     def code_score_call(
@@ -200,7 +193,7 @@ class LookupFfn:
         """(call, codes, scores), both [B, tables padded]; `planes`: Z is in the layer's own order (unless False)."""
         width = self._tables.tables
         codes, scores = np.zeros((len(z), width), dtype=np.uint16), _zeros((len(z), width))
-        layout = int(self._bh4.planes if planes is None else planes)
+        layout = int(self._projection.planes if planes is None else planes)
         call = self._stage_call(
             CODE_SCORE, z=z, codes=codes, scores=scores, z_stride=z.shape[1], layout=layout, code_stride=width
         )
@@ -261,41 +254,6 @@ def _output(out: Any, shape: tuple[int, ...]) -> Float32:
     if not out.flags.c_contiguous or not out.flags.writeable:
         raise ShapeError("out: must be contiguous and writeable")
     return out
-
-
-def _c_bh4(w: LookupWeights, p: PackedBh4) -> library.Bh4:
-    assert w.blocks is not None
-    return library.Bh4(
-        padded=w.padded,
-        repeats=w.repeats,
-        stages=w.blocks.shape[1],
-        block=w.blocks.shape[3],
-        weights=p.weights.ctypes.data,
-        scales=None if p.scales is None else p.scales.ctypes.data,
-        bias=p.bias.ctypes.data,
-        order=p.order.ctypes.data,
-        mix_projected=MIX_PROJECTED,
-        mix_input=MIX_INPUT,
-        limit=p.limit,
-        correction=None if p.correction is None else p.correction.ctypes.data,
-    )
-
-
-def _c_bh4_parts(w: LookupWeights, p: PackedBh4) -> list[library.Bh4]:
-    """The repeats one by one, where each makes whole tables; else the whole projection alone."""
-    whole = _c_bh4(w, p)
-    if w.repeats == 1 or w.padded % w.code_bits or len(p.weights) != w.repeats:
-        return [whole]
-    parts = []
-    for r in range(w.repeats):
-        part = library.Bh4.from_buffer_copy(whole)
-        part.repeats = 1
-        part.weights = p.weights[r:].ctypes.data
-        part.bias = p.bias[r * w.padded :].ctypes.data
-        part.scales = None if p.scales is None else p.scales[r:].ctypes.data
-        part.correction = None if p.correction is None else p.correction[r:].ctypes.data
-        parts.append(part)
-    return parts
 
 
 def _c_tables(w: LookupWeights, t: PackedTables) -> library.Tables:

@@ -25,7 +25,9 @@ struct Stages {
 
 struct Layer {
     const float *gamma, *beta;
-    i64 hidden, padded, outputs, bits, layout, tables;  // outputs: floats of Z a token; tables: without padding
+    // width: floats of a normalised token; outputs: of its Z; mixes: the projection reads its inputs again, in the order of Z;
+    // tables: without padding
+    i64 hidden, width, outputs, bits, layout, mixes, tables;
     float epsilon;
     const void* projection;  // Bh4 or Dense
     Tables rows;
@@ -41,13 +43,13 @@ struct Block {
 
     static std::size_t bytes(const Layer& l, const Stages& s, i64 tokens) {
         const auto count = [](i64 n) { return static_cast<std::size_t>(n); };
-        return 2 * Workspace::space<float>(count(tokens * l.padded)) + Workspace::space<float>(count(tokens * l.outputs)) +
+        return 2 * Workspace::space<float>(count(tokens * l.width)) + Workspace::space<float>(count(tokens * l.outputs)) +
                Workspace::space<char>(count(s.project_scratch(l.projection, tokens)));
     }
     Block(const Layer& l, const Stages& s, i64 tokens, Workspace& memory) {
         const auto count = [](i64 n) { return static_cast<std::size_t>(n); };
-        x1 = memory.take<float>(count(tokens * l.padded));
-        planes = memory.take<float>(count(tokens * l.padded));
+        x1 = memory.take<float>(count(tokens * l.width));
+        planes = memory.take<float>(count(tokens * l.width));
         z = memory.take<float>(count(tokens * l.outputs));
         scratch = memory.take<char>(count(s.project_scratch(l.projection, tokens)));
     }
@@ -63,8 +65,8 @@ struct Encoded {
 // Codes and scores of a few tokens: of all tables, or (part >= 0) of one part's.
 static inline void encode(const Layer& l, const Stages& s, const Block& b, const float* x, i64 x_stride, i64 tokens, i64 part,
                           const Encoded& to) {
-    const bool planes = l.layout == Z_PLANES;
-    s.layer_norm(x, x_stride, tokens, l.hidden, l.gamma, l.beta, l.epsilon, b.x1, l.padded, planes ? b.planes : nullptr);
+    const bool planes = l.mixes && l.layout == Z_PLANES;
+    s.layer_norm(x, x_stride, tokens, l.hidden, l.gamma, l.beta, l.epsilon, b.x1, l.width, planes ? b.planes : nullptr);
     const float* mix = planes ? b.planes : b.x1;
     if (part < 0) {
         s.project(l.projection, b.x1, mix, tokens, b.z, l.outputs, b.scratch);

@@ -204,10 +204,10 @@ void work_stage(void* argument, i64, i64) {
     for (i64 t; (t = call.next.fetch_add(call.block, std::memory_order_relaxed)) < a.tokens;) {
         const i64 n = std::min(call.block, a.tokens - t);
         if (call.stage == LAYER_NORM)
-            call.stages.layer_norm(a.x + t * a.x_stride, a.x_stride, n, l.hidden, l.gamma, l.beta, l.epsilon, a.x1 + t * l.padded,
-                                   l.padded, a.mix == a.x1 ? nullptr : a.mix + t * l.padded);
+            call.stages.layer_norm(a.x + t * a.x_stride, a.x_stride, n, l.hidden, l.gamma, l.beta, l.epsilon, a.x1 + t * l.width,
+                                   l.width, a.mix == a.x1 ? nullptr : a.mix + t * l.width);
         else if (call.stage == PROJECT)
-            call.stages.project(l.projection, a.x1 + t * l.padded, a.mix + t * l.padded, n, a.z + t * a.z_stride, a.z_stride,
+            call.stages.project(l.projection, a.x1 + t * l.width, a.mix + t * l.width, n, a.z + t * a.z_stride, a.z_stride,
                                 scratch);
         else
             call.stages.code_score(a.z + t * a.z_stride, a.z_stride, n, l.tables, l.bits, a.layout, a.codes + t * a.code_stride,
