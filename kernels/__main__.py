@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -107,11 +108,88 @@ def run(operator: str, json_file: Path | None, **options: int | str | None) -> N
 
 
 @kernels.command()
-@click.argument("what", type=click.Choice(["memory", "peak"]))
-@click.option("--quick", is_flag=True, help="Fewer points, about 10 s (memory).")
+@click.argument("what", type=click.Choice(["memory", "peak"]), required=False)
+@click.option("--compare", is_flag=True, help="Look-up against GEMM, every pair of precisions, interleaved (minutes).")
+@click.option("--batches", default="1,8,64,512,4096", show_default=True, help="Tokens a call, for --compare.")
+@click.option("--threads", default="1,2", show_default=True, help="Threads, for --compare.")
+@click.option("--resume", is_flag=True, help="Goes on with the run that --json FILE holds.")
+@click.option("--quick", is_flag=True, help="Fewer points or rounds.")
 @_JSON
-def bench(what: str, quick: bool, json_file: Path | None) -> None:
-    """Microbenchmarks of this CPU: caches and memory, or instruction throughput, latency and threads."""
+def bench(
+    what: str | None, compare: bool, batches: str, threads: str, resume: bool, quick: bool, json_file: Path | None
+) -> None:
+    """Microbenchmarks of this CPU (memory, peak), or look-up against GEMM (--compare)."""
+    from simulator.cli_common import fail
+
+    if compare == (what is not None):
+        fail("bench: give either memory, peak or --compare", 2)
+    if compare:
+        _compare(_numbers("batches", batches), _numbers("threads", threads), resume, quick, json_file)
+    else:
+        _microbenchmarks(what or "", quick, json_file)
+
+
+def _numbers(name: str, text: str) -> list[int]:
+    from simulator.cli_common import fail
+
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() and 0 < int(part) <= 1 << 20 for part in parts):
+        fail(f"--{name}: whole numbers from 1 to {1 << 20}, separated by commas, got '{text}'", 2)
+    return list(dict.fromkeys(int(part) for part in parts))
+
+
+def _compare(batches: list[int], threads: list[int], resume: bool, quick: bool, json_file: Path | None) -> None:
+    from kernels import comparerun
+    from kernels.build import BuildError
+    from kernels.compare import Shape
+    from kernels.comparetables import comparison_tables
+    from kernels.library import KernelError
+    from kernels.timing import usable_cpus
+    from simulator.cli_common import console, fail, write_json
+
+    if max(threads) > len(usable_cpus()):
+        threads = [n for n in threads if n <= len(usable_cpus())] or [1]
+        click.echo(f"bench: this host has {len(usable_cpus())} CPU(s) to pin threads to", err=True)
+    note = Progress()
+    shape = Shape()
+    try:
+        before = (
+            comparerun.earlier(json_file, comparerun.settings_of(shape, batches, threads, quick)) if resume else None
+        )
+        record = comparerun.run(shape, batches, threads, quick=quick, note=note, before=before,
+                                keep=lambda r: write_json(json_file, r) if json_file is not None else None)  # fmt: skip
+    except (BuildError, KernelError, comparerun.ResumeError) as error:
+        note.end()
+        fail(f"bench --compare: {error}")
+    note.end()
+    screen = console()
+    for table in comparison_tables(record):
+        screen.print(table)
+    click.echo(f"\n{record['elapsed_seconds']:.0f} s; clock {record['clock_hertz_before']['median'] / 1e9:.2f} to "
+               f"{record['clock_hertz_after']['median'] / 1e9:.2f} GHz; {_libraries(record)}; {record['compiler']}")  # fmt: skip
+
+
+def _libraries(record: dict[str, Any]) -> str:
+    return ", ".join(f"{used['name']} {used['version']} ({used['core_type']})" for used in record["libraries"])
+
+
+class Progress:
+    """What goes on, on one line of a terminal; a line each elsewhere."""
+
+    def __call__(self, text: str) -> None:
+        """Shows `text` in place of what was shown before."""
+        if sys.stderr.isatty():
+            click.echo(f"\r\x1b[2K{text}", nl=False, err=True)
+        elif text.startswith("group "):
+            click.echo(text, err=True)
+
+    def end(self) -> None:
+        """Clears the line."""
+        if sys.stderr.isatty():
+            click.echo("\r\x1b[2K", nl=False, err=True)
+
+
+def _microbenchmarks(what: str, quick: bool, json_file: Path | None) -> None:
     from kernels.build import BuildError
     from kernels.library import KernelError
     from kernels.peak import peak_probes

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -76,18 +76,20 @@ class _Layer(ctypes.Structure):
 class GemmFfn:
     """One dense FFN through `library` ('onednn': fp32, bf16, int8; 'openblas': fp32). Raises KernelError.
 
+    cpus: where its threads go, one a thread; the CPUs of this process by default.
     int8: weights by output, inputs by tile, hidden activations by one scale that covers those of 64 standard normal tokens.
     """
 
     def __init__(
         self, weights: GemmWeights, *, library: Library = "onednn", dtype: GemmDtype = "fp32", threads: int = 1,
         token_tile: int = TOKEN_TILE,
+        cpus: Sequence[int] | None = None,
     ) -> None:  # fmt: skip
         if dtype not in GEMM_DTYPES:
             raise KernelError(f"dtype: one of {', '.join(GEMM_DTYPES)}, got {dtype!r}")
         if library == "openblas" and dtype != "fp32":
             raise KernelError(f"OpenBLAS multiplies fp32 only, got {dtype}")
-        self._cpus = usable_cpus()
+        self._cpus = usable_cpus() if cpus is None else tuple(cpus)
         if not 1 <= threads <= len(self._cpus):
             raise KernelError(f"threads: between 1 and {len(self._cpus)} on this host, got {threads}")
         if weights.hidden > MAX_HIDDEN:
@@ -130,7 +132,6 @@ class GemmFfn:
         w, handle = self.weights, self.library.handle
         cpus = (I64 * self.threads)(*self._cpus[: self.threads])
         norm = library.function("layer_norm", "layer_norm")
-        # While it is made, threads are started and pinned: they may use the CPUs of this process, whatever this thread may.
         layer = _Layer(
             GEMM_DTYPES.index(self.dtype), w.hidden, w.intermediate, tokens, self.token_tile, self.threads,
             ctypes.addressof(cpus), library.address(norm),

@@ -60,9 +60,10 @@ def interleaved(
             samples[name].append((time.perf_counter() - start) / counts[name])
         if done >= 2 and time.perf_counter() - begin > limit_seconds:
             break
-    return {name: _timing(times) for name, times in samples.items()}
+    return {name: timing_of(times) for name, times in samples.items()}
 
 
-def _timing(times: list[float]) -> Timing:
+def timing_of(times: list[float]) -> Timing:
+    """Median, least and spread of several times."""
     low, middle, high = np.quantile(times, (0.25, 0.5, 0.75))
     return Timing(float(middle), min(times), float(high - low), len(times))

@@ -66,3 +66,31 @@ def variant_plan(variant: str | None, batch: int, tables: int, threads: int = 1)
     if variant == "v5":
         return replace(chosen, token_tile=min(chosen.token_tile, PROJECT_TILE), split=SPLIT_TABLES)
     raise ValueError(f"variant: one of {', '.join(VARIANTS)}, got {variant!r}")
+
+
+def candidate_plans(batch: int, tables: int, threads: int = 1) -> tuple[Plan, ...]:
+    """Schedules worth trying on a machine that nobody has tuned for, the library's own choice first."""
+    block = project_tile(batch, threads)
+    tiles = sorted({min(tile, batch + block) for tile in ((96,) if batch < 128 else (240, 960, 3840))})
+    nests = (
+        *((group, near, BULK_BY_CODE) for group in (16, 32) for near in (0, 1)),
+        *((group, near, BULK_LINEAR) for group in (16, 32) for near in (0, 2) if batch >= 64),
+        (tables, 1, BULK_NONE),
+    )
+    splits = (SPLIT_TOKENS, SPLIT_COLUMNS) if threads > 1 else (SPLIT_TOKENS,)
+    offers = [
+        Plan(block, tile, min(group, tables), near, bulk, split)
+        for tile in tiles for group, near, bulk in nests for split in splits
+    ]  # fmt: skip
+    if threads > 1 and batch < 64:
+        offers.append(Plan(block, PROJECT_TILE, tables, 1, BULK_NONE, SPLIT_TABLES))
+    return tuple(dict.fromkeys((default_plan(batch, tables, threads), *offers)))
+
+
+def variant_of(plan: Plan, batch: int) -> str:
+    """The name of the loop nest that a plan is."""
+    if plan.split != SPLIT_TOKENS:
+        return "v4" if plan.split == SPLIT_COLUMNS else "v5"
+    if plan.token_tile <= 1 or batch == 1:
+        return "v2"
+    return "v1" if plan.token_tile >= batch else "v3"

@@ -10,7 +10,7 @@ from rich.table import Table
 from simulator.tables import number, size
 
 
-def _table(title: str, *columns: str) -> Table:
+def plain_table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
@@ -20,15 +20,15 @@ def _table(title: str, *columns: str) -> Table:
 def memory_tables(record: Mapping[str, Any]) -> list[Table]:
     """Latency by footprint, bandwidth by footprint, and rows by size and prefetch distance."""
     points = record["points"]
-    chase = _table("Pointer chase", "footprint", "pages", "threads", "ns", "fastest", "IQR")
+    chase = plain_table("Pointer chase", "footprint", "pages", "threads", "ns", "fastest", "IQR")
     for p in points:
         if p["latency_seconds"] is None:
             continue
         ns = {key: p["latency_seconds"][key] * 1e9 for key in ("median", "minimum", "iqr")}
         chase.add_row(size(p["footprint_bytes"]), size(p["page_bytes"]), f"{p['threads']}", number(ns["median"]),
                       number(ns["minimum"]), number(ns["iqr"]))  # fmt: skip
-    sweep = _table("\nSequential, GB/s", "access", "footprint", "pages", "threads", "median", "IQR")
-    rows = _table(
+    sweep = plain_table("\nSequential, GB/s", "access", "footprint", "pages", "threads", "median", "IQR")
+    rows = plain_table(
         "\nRandom rows, GB/s", "row", "footprint", "pages", "threads", "prefetch", "FMA/line", "median", "IQR"
     )
     for p in points:
@@ -46,13 +46,13 @@ def memory_tables(record: Mapping[str, Any]) -> list[Table]:
 
 def peak_tables(record: Mapping[str, Any]) -> list[Table]:
     """Instructions a cycle, latencies, and what threads cost."""
-    rates = _table("Throughput (whole vectors)", "instruction", "a cycle", "IQR")
+    rates = plain_table("Throughput (whole vectors)", "instruction", "a cycle", "IQR")
     for r in record["rates"]:
         rates.add_row(r["name"], *(f"{r['per_cycle'][key]:.2f}" for key in ("median", "iqr")))
-    latencies = _table("\nLatency", "instruction", "cycles", "IQR")
+    latencies = plain_table("\nLatency", "instruction", "cycles", "IQR")
     for r in record["latencies"]:
         latencies.add_row(r["name"], *(f"{r['latency_cycles'][key]:.2f}" for key in ("median", "iqr")))
-    threads = _table("\nThreads", "threads", "barrier ns", "start us", "pool ns")
+    threads = plain_table("\nThreads", "threads", "barrier ns", "start us", "pool ns")
     for r in record["threads"]:
         threads.add_row(f"{r['threads']}", number(r["barrier_seconds"]["median"] * 1e9),
                         number(r["start_seconds"]["median"] * 1e6), number(r["pool_seconds"]["median"] * 1e9))  # fmt: skip

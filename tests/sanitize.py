@@ -57,7 +57,7 @@ def case(draw: random.Random) -> None:
     """One random layer, input and plan, fast and scalar kernels alike; raises on a wrong result."""
     from kernels.lookup import LookupFfn, Plan
     from kernels.published import PublishedFfn
-    from kernels.runner import gather_exact
+    from kernels.exact import gather_exact
     from kernels.weights import random_weights
 
     hidden = draw.choice([16, 17, 31, 64, 100, 128, 200])
