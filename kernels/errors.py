@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.exact import bh4_exact, codes_exact, gather_exact, layer_norm_exact, scores_exact
+from kernels.exact import codes_exact, gather_exact, layer_norm_exact, project_exact, scores_exact
 from kernels.gemm import GemmFfn, GemmWeights, gemm_exact
 from kernels.weights import LookupWeights
 
@@ -33,7 +33,7 @@ def _distance(found: Any, exact: Any) -> float:
 def lookup_error(layer: Any, w: LookupWeights) -> OutputError:
     """Of a look-up layer: a `LookupFfn`, or the published loops (whose projection cannot be read: no flipped codes)."""
     x = _tokens(w.hidden)
-    z = bh4_exact(layer_norm_exact(x, w), w)
+    z = project_exact(layer_norm_exact(x, w), w)
     exact_codes = codes_exact(z, w)
     exact = gather_exact(exact_codes, scores_exact(z, w), w)
     flipped = None

@@ -17,8 +17,10 @@ def layer_norm_exact(x: Any, w: LookupWeights) -> Any:
     return centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + EPSILON) * w.gamma + w.beta
 
 
-def bh4_exact(x1: Any, w: LookupWeights) -> Any:
+def project_exact(x1: Any, w: LookupWeights) -> Any:
     """Z of normalised inputs in float64."""
+    if w.dense is not None:
+        return x1 @ w.dense.astype(np.float64).T + w.projection_bias
     assert w.blocks is not None
     padded = np.zeros((len(x1), w.padded))
     padded[:, : w.hidden] = x1

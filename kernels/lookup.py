@@ -11,12 +11,14 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels import library
+from kernels.checkpoint import State, lookup_weights_from_state_dict
 from kernels.library import I64, KernelError
 from kernels.packing import Dtype
 from kernels.plan import Plan, default_plan, project_tile
@@ -33,7 +35,7 @@ LAYER_NORM, PROJECT, CODE_SCORE = 0, 1, 2
 
 
 class LookupFfn:
-    """One LookupFFN layer on compiled kernels; make it with `from_arrays`.
+    """One LookupFFN layer on compiled kernels; make it with `from_arrays` or `from_state_dict`.
 
     projection: fp32, bf16, int16 or int8; table: fp32, bf16 or int8; stripe: columns a stripe of the tables, a multiple of 64;
     isa: caps the instruction set; page_2m: tables in 2 MiB pages; table_scales: one scale a "table", a "row" or so many rows
@@ -108,6 +110,11 @@ class LookupFfn:
         """From arrays in training's layout (`weights.lookup_weights`) and the options of the class."""
         options = {name: arguments.pop(name) for name in OPTIONS if name in arguments}
         return cls(lookup_weights(**arguments), **options)
+
+    @classmethod
+    def from_state_dict(cls, state: State | str | Path, prefix: str = "", **options: Any) -> LookupFfn:
+        """From a state dict or checkpoint file of the official training code (`checkpoint`), and the options of the class."""
+        return cls(lookup_weights_from_state_dict(state, prefix), **options)
 
     def __call__(self, x: Any, out: Float32 | None = None, plan: Plan | None = None) -> Float32:
         """y [..., dout] of x [..., d], both float32 with contiguous rows. Raises ShapeError."""

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from kernels.exact import bh4_exact, gather_exact, layer_norm_exact, scores_exact
+from kernels.exact import gather_exact, layer_norm_exact, project_exact, scores_exact
+from kernels.gemm import GemmFfn, gemm_exact, random_gemm_weights
 from kernels.lookup import LookupFfn
 from kernels.measure import interleaved, pinned
 from kernels.plan import Plan, variant_plan
@@ -17,6 +18,10 @@ from kernels.weights import LookupWeights, ShapeError, random_weights
 
 PROJECTION_OF = {"fp32": "fp32", "bf16": "bf16", "int8": "int16"}
 ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "int16": 2, "int8": 1}
+
+
+Prepared = tuple[Callable[[], Any], float, dict[str, float]]
+"""(call, largest error over largest exact value, work of one call)."""
 
 
 def run_operator(
@@ -35,40 +40,72 @@ def run_operator(
     isa: str | None,
     seed: int,
     scales: str | None = None,
+    dense: bool = False,
+    intermediate: int = 2048,
+    gemm_library: str = "onednn",
 ) -> dict[str, Any]:
     """Times an operator and compares it with float64; the record's names carry the units."""
     if rows & (rows - 1):
         raise ShapeError(f"rows must be a power of two, got {rows}")
+    if operator == "bh4" and dense:
+        raise ShapeError("--dense is for other operators: bh4 is not a plain matrix")
+    if operator == "gemm":
+        return _run_gemm(batch, hidden, intermediate, dtype, gemm_library, threads, seed)
+    form = "dense" if dense or operator == "dense" else "bh4"
     columns = hidden if dim is None else dim
     projected = PROJECTION_OF[dtype] if projection is None else projection
-    weights = random_weights(hidden, columns, tables, rows, block=block, seed=seed)
+    weights = random_weights(hidden, columns, tables, rows, projection=form, block=block, seed=seed)
     x = np.random.default_rng(seed + 1).standard_normal((batch, hidden)).astype(np.float32)
     if operator == "published":
         if (dtype, projected, variant, scales) != ("fp32", "fp32", None, None):
             raise ShapeError("the published loops are fp32 and have no variants")
         other = PublishedFfn.from_weights(weights, threads=threads, isa=isa)
-        prepare = functools.partial(_published, other, weights, x)
+        prepare: Callable[[], Prepared] = functools.partial(_published, other, weights, x)
     else:
         table_scales = int(scales) if scales and scales.isdigit() else scales or "table"
         ffn = LookupFfn(weights, projection=projected, table=dtype, threads=threads, isa=isa, table_scales=table_scales)  # type: ignore[arg-type]
         prepare = functools.partial(_stage, operator, ffn, weights, x, variant_plan(variant, batch, tables, threads))
+    record: dict[str, Any] = {
+        "operator": operator, "batch": batch, "hidden": hidden, "tables": tables, "rows": rows, "columns": columns,
+        "projection": form, "block": block if form == "bh4" else None, "projection_dtype": projected, "table_dtype": dtype,
+        "table_scales": scales or "table", "variant": variant or "by batch", "threads": threads, "isa": isa or "best",
+    }  # fmt: skip
+    return record | _timed(operator, batch, prepare)
+
+
+def _timed(operator: str, batch: int, prepare: Callable[[], Prepared]) -> dict[str, Any]:
     with pinned():
         call, error, work = prepare()
         timing = interleaved({operator: call})[operator]
-    record: dict[str, Any] = {
-        "operator": operator, "batch": batch, "hidden": hidden, "tables": tables, "rows": rows, "columns": columns,
-        "block": block, "projection_dtype": projected, "table_dtype": dtype, "table_scales": scales or "table",
-        "variant": variant or "by batch",
-        "threads": threads, "isa": isa or "best", "seconds_median": timing.seconds_median, "seconds_min": timing.seconds_min,
+    return {
+        "seconds_median": timing.seconds_median, "seconds_min": timing.seconds_min,
         "seconds_iqr": timing.seconds_iqr, "rounds": timing.rounds,
         "microseconds_per_token": timing.seconds_median / batch * 1e6, "relative_error": error,
+        **{f"{name}_per_second": amount / timing.seconds_median for name, amount in work.items()},
     }  # fmt: skip
-    for name, amount in work.items():
-        record[f"{name}_per_second"] = amount / timing.seconds_median
-    return record
 
 
-def _published(ffn: PublishedFfn, w: LookupWeights, x: Any) -> tuple[Callable[[], Any], float, dict[str, float]]:
+def _run_gemm(
+    batch: int, hidden: int, intermediate: int, dtype: str, gemm_library: str, threads: int, seed: int
+) -> dict[str, Any]:
+    weights = random_gemm_weights(hidden, intermediate, seed)
+    x = np.random.default_rng(seed + 1).standard_normal((batch, hidden)).astype(np.float32)
+    ffn = GemmFfn(weights, library=gemm_library, dtype=dtype, threads=threads)  # type: ignore[arg-type]
+
+    def prepare() -> Prepared:
+        y = ffn(x)
+        flop = 4.0 * batch * hidden * intermediate
+        return ffn.prepare(x, y), _relative(y, gemm_exact(x, weights)), {"flop": flop}
+
+    used = ffn.library
+    record: dict[str, Any] = {
+        "operator": "gemm", "batch": batch, "hidden": hidden, "intermediate": intermediate, "gemm_dtype": dtype,
+        "gemm_library": used.name, "gemm_library_version": used.version, "gemm_core_type": used.core_type, "threads": threads,
+    }  # fmt: skip
+    return record | _timed("gemm", batch, prepare)
+
+
+def _published(ffn: PublishedFfn, w: LookupWeights, x: Any) -> Prepared:
     """As `_stage`, but against the codes of `LookupFfn` in fp32: where a Z is within rounding of zero, one may differ."""
     y = ffn(x)
     reference = LookupFfn(w)
@@ -76,9 +113,7 @@ def _published(ffn: PublishedFfn, w: LookupWeights, x: Any) -> tuple[Callable[[]
     return (ffn.prepare(x, y), _relative(y, exact), {})
 
 
-def _stage(
-    operator: str, ffn: LookupFfn, w: LookupWeights, x: Any, plan: Plan
-) -> tuple[Callable[[], Any], float, dict[str, float]]:
+def _stage(operator: str, ffn: LookupFfn, w: LookupWeights, x: Any, plan: Plan) -> Prepared:
     """(call, largest error over largest exact value, work of one call)."""
     batch = len(x)
     if operator == "lookup_ffn":
@@ -93,13 +128,11 @@ def _stage(
         return normalise, _relative(x1[:, : w.hidden], layer_norm_exact(x, w)), {"bytes": 8.0 * x.size}
     project, z = ffn.project_call(x1, mix)
     project()
-    if operator == "bh4":
-        assert w.blocks is not None
-        return (
-            project,
-            _relative(ffn.project(x), bh4_exact(layer_norm_exact(x, w), w)),
-            {"flop": 2.0 * batch * w.blocks.size},
-        )
+    if operator in ("bh4", "dense"):
+        weights = w.dense if w.blocks is None else w.blocks
+        assert weights is not None
+        error = _relative(ffn.project(x), project_exact(layer_norm_exact(x, w), w))
+        return project, error, {"flop": 2.0 * batch * weights.size}
     score, codes, scores = ffn.code_score_call(z)
     score()
     if operator == "code_score":

@@ -1,19 +1,16 @@
-// BH4 projection, fp32, bf16 (widened) and int16, AVX2.
+// BH4 projection, AVX2: fp32, bf16 (widened to fp32), int16, int8 (widened to int16).
 //
-// Leans on vfmadd231ps ymm (4 cycles, 2 a cycle), vpmaddwd ymm (2 a cycle) and vbroadcastss from memory. Six tokens by 16 outputs
-// keep 12 of 16 registers as sums. bf16 has no products here: a dword of weights is two of them, widened by a shift and a mask.
-// Bound: the multiply pipes, 2 x 8 lanes a cycle (int16: 2 x 16 products, and an addition for each).
+// Leans on vfmadd231ps ymm (4 cycles, 2 a cycle), vpmaddwd ymm (2 a cycle) and vbroadcastss from memory. Bound: the multiply
+// pipes, 2 x 8 lanes a cycle for fp32 and bf16, 2 x 16 products and an addition for each pair for int16 and int8.
 #include "dot_avx2.hpp"
 
 namespace {
 
 template <class Dot>
 void butterfly(float* y, i64 d, i64 size) {
-    const auto load = [](const float* from) {
-        return Dot::WHOLE ? _mm256_cvtepi32_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))) : _mm256_loadu_ps(from);
-    };
     if (Dot::WHOLE)
-        for (i64 i = 0; i < d; i += 8) _mm256_storeu_ps(y + i, load(y + i));
+        for (i64 i = 0; i < d; i += 8)
+            _mm256_storeu_ps(y + i, Dot::number(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(y + i))));
     for (i64 h = size; h < d; h *= 2)
         for (i64 base = 0; base < d; base += 2 * h)
             for (i64 i = base; i < base + h; i += 8) {
@@ -35,7 +32,7 @@ void run(const Bh4& p, const float* x1, const float* mix, i64 tokens, float* z, 
     for (i64 r = 0; r < p.repeats; ++r) {
         for (i64 t = 0; t < tokens; ++t) factor[t] = store<Dot>(x1 + t * d, d, size, p.limit, at(t));
         for (i64 s = 0; s < p.stages; ++s) {
-            for (i64 b = 0; b < d / size; ++b, w += size * size * static_cast<i64>(sizeof(Element)))
+            for (i64 b = 0; b < d / size; ++b, w += size * size * 4 / Dot::PER_DWORD)
                 product<Dot>(w, size, activations + b * size * static_cast<i64>(sizeof(Element)), row, size / Dot::PER_DWORD,
                              y + b * size, d, tokens);
             const float scale = p.scales ? p.scales[r * p.stages + s] : 1.0f;
@@ -66,3 +63,4 @@ void run(const Bh4& p, const float* x1, const float* mix, i64 tokens, float* z, 
 BH4(fp32, DotFp32)
 BH4(bf16, DotBf16)
 BH4(int16, DotInt16)
+BH4(int8, DotInt8)

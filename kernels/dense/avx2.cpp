@@ -1,10 +1,14 @@
-// Dense projection, fp32, bf16 (widened) and int16, AVX2.
+// Dense projection, AVX2: fp32, bf16 (widened to fp32), int16, int8 (widened to int16).
 //
 // Leans on vfmadd231ps ymm (4 cycles, 2 a cycle), vpmaddwd ymm (2 a cycle) and vbroadcastss from memory. Bound: the multiply
-// pipes, 2 x 8 lanes a cycle (int16: 2 x 16 products, and an addition for each); for one token the stream of weights.
+// pipes, 2 x 8 lanes a cycle for fp32 and bf16, 2 x 16 products and an addition for each pair for int16 and int8; for one token the
+// stream of weights.
 #include "dot_avx2.hpp"
 
 namespace {
+
+// Dwords of weights an output: those of a panel (16 KiB) stay in the L1 while its outputs pass, 16 at a time.
+constexpr i64 SLICE = 64;
 
 template <class Dot>
 void run(const Dense& p, const float* x1, i64 tokens, float* z, i64 z_stride, char* scratch) {
@@ -18,17 +22,20 @@ void run(const Dense& p, const float* x1, i64 tokens, float* z, i64 z_stride, ch
     const char* w = static_cast<const char*>(p.weights);
     for (i64 o = 0; o < p.outputs; o += 64)
         for (i64 k = 0; k < p.depth; k += p.chunk) {
-            const i64 inputs = std::min(p.chunk, p.depth - k);
-            product<Dot>(w, 64, activations + k * element, row, inputs / Dot::PER_DWORD, sums, 64, tokens);
-            w += inputs * 64 * element;
+            const i64 steps = std::min(p.chunk, p.depth - k) / Dot::PER_DWORD;
+            for (i64 step = 0; step < steps; step += SLICE) {
+                const i64 some = std::min(SLICE, steps - step);
+                product<Dot>(w, 64, activations + k * element + step * 4 * Dot::PARTS, row, some, sums, 64, tokens, step > 0);
+                w += some * 256;
+            }
             for (i64 t = 0; t < tokens; ++t)
                 for (i64 i = 0; i < 64; i += 8) {
-                    const __m256 sum = _mm256_loadu_ps(sums + t * 64 + i), f = _mm256_set1_ps(factor[t]);
-                    const __m256 whole = Dot::WHOLE ? _mm256_cvtepi32_ps(_mm256_castps_si256(sum)) : sum;
+                    const __m256 sum = Dot::number(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(sums + t * 64 + i)));
+                    const __m256 f = _mm256_set1_ps(factor[t]);
                     float* out = z + t * z_stride + o + i;
                     const __m256 scale = p.scales ? _mm256_mul_ps(f, _mm256_loadu_ps(p.scales + o + i)) : f;
                     const __m256 before = _mm256_loadu_ps(k ? out : p.bias + o + i);
-                    _mm256_storeu_ps(out, _mm256_fmadd_ps(scale, whole, before));
+                    _mm256_storeu_ps(out, _mm256_fmadd_ps(scale, sum, before));
                 }
         }
 }
@@ -45,3 +52,4 @@ void run(const Dense& p, const float* x1, i64 tokens, float* z, i64 z_stride, ch
 DENSE(fp32, DotFp32)
 DENSE(bf16, DotBf16)
 DENSE(int16, DotInt16)
+DENSE(int8, DotInt8)
