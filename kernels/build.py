@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernels.isa import ISAS, Isa, machine
+from kernels.isa import EMULATED_TILES, ISAS, Isa, machine
 
 ROOT = Path(__file__).resolve().parent
 COMMON_FLAGS = (
@@ -47,15 +47,16 @@ class Compiler:
 
 @dataclass(frozen=True, order=True)
 class Variant:
-    """One operator for one instruction set: `kernels/<operator>/<isa>.cpp`."""
+    """One operator for one instruction set: `kernels/<operator>/<isa>.cpp`. `emulated`: its tiles in plain C++ (AMX)."""
 
     operator: str
     isa_name: str
+    emulated: bool = False
 
     @property
     def isa(self) -> Isa:
         """Flags and CPU requirements."""
-        return ISAS[self.isa_name]
+        return EMULATED_TILES if self.emulated else ISAS[self.isa_name]
 
     @property
     def source(self) -> Path:
@@ -138,7 +139,7 @@ def compiled_path(variant: Variant, compiler: Compiler, flags: Sequence[str]) ->
         digest.update(part.encode() + b"\0")
     for path in sources(variant.source):
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return cache_folder() / f"{variant.operator}-{variant.isa_name}-{digest.hexdigest()[:20]}.so"
+    return cache_folder() / f"{variant.operator}-{variant.isa.name}-{digest.hexdigest()[:20]}.so"
 
 
 def build(variant: Variant, *, sanitize: bool = False) -> Path:
