@@ -1,16 +1,16 @@
 // Block product on tiles: what block64.hpp does on vectors, for the same packed weights and the same activations.
 //
-// 16 tokens by 16 dwords of activations are a tile A as they lie, and packed weights, [dword][output][elements], are tiles B as
-XX
-// share four sums, 0 to 3: four products a step take 64 cycles, which cover the 52 from sum to sum, and the four tiles that they
-// need 32 cycles of loads. What is left, 16 tokens or fewer, is one tile of tokens by up to four of outputs.
+// 16 tokens by 16 dwords of activations are a tile A as they lie. 16 dwords by 16 outputs of packed weights, which lie as
+// [dword][output][elements], are a tile B as they lie, with the stride of the block. Two tiles of tokens by two of outputs share
+// four sums, 0 to 3: the four products of a step take 64 cycles, which cover the 52 from sum to sum, and the four tiles that they
+// read 32 cycles of loads. What is left, 16 tokens or fewer, is one tile of tokens by up to four of outputs.
 //
 // Tokens need not be a multiple of 16: the last tile begins 16 tokens before the end and makes some sums again, alike to the
 // bit, which costs what a tile with rows to spare would and needs neither padding nor a second shape of tiles. Below 16 tokens
 // tiles have as many rows as there are tokens. Below MIN_TILE_TOKENS the vectors of block64.hpp are used.
 //
-// Bound: 16 x 16 x 16 dwords in 16 cycles, so 512 bf16 or 1024 int8 multiply-adds a cycle; AVX-512 on the same core has at most 64
-// (bf16) and 128 (int8). Blocks below 32 (bf16) or 64 (int8) fill only a part of a tile's 64 bytes a row and of that rate.
+// Bound: 16 x 16 x 16 dwords in 16 cycles, so 512 bf16 or 1024 int8 multiply-adds a cycle; AVX-512 on the same core has at most
+// 64 (bf16) and 128 (int8). Blocks below 32 (bf16) or 64 (int8) fill only a part of a tile's 64 bytes a row and of that rate.
 #pragma once
 #include <type_traits>
 #include <utility>
