@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernels.isa import ISAS, Isa, machine
+from kernels.isa import EMULATED_TILES, ISAS, Isa, machine
 
 ROOT = Path(__file__).resolve().parent
 COMMON_FLAGS = (
@@ -48,15 +48,16 @@ class Compiler:
 
 @dataclass(frozen=True, order=True)
 class Variant:
-    """One operator for one instruction set: `kernels/<operator>/<isa>.cpp`."""
+    """One operator for one instruction set: `kernels/<operator>/<isa>.cpp`. `emulated`: its tiles in plain C++ (AMX)."""
 
     operator: str
     isa_name: str
+    emulated: bool = False
 
     @property
     def isa(self) -> Isa:
         """Flags and CPU requirements."""
-        return ISAS[self.isa_name]
+        return EMULATED_TILES if self.emulated else ISAS[self.isa_name]
 
     @property
     def source(self) -> Path:
@@ -133,7 +134,7 @@ def flags_of(variant: Variant, sanitize: bool = False) -> tuple[str, ...]:
 
 def compiled_path(variant: Variant, compiler: Compiler, flags: Sequence[str]) -> Path:
     """The file that holds this variant, whether it exists or not."""
-    return _kept_at(variant.source, f"{variant.operator}-{variant.isa_name}", compiler, flags)
+    return _kept_at(variant.source, f"{variant.operator}-{variant.isa.name}", compiler, flags)
 
 
 def _kept_at(source: Path, stem: str, compiler: Compiler, flags: Sequence[str]) -> Path:
@@ -149,7 +150,7 @@ def _kept_at(source: Path, stem: str, compiler: Compiler, flags: Sequence[str]) 
 def build(variant: Variant, *, sanitize: bool = False) -> Path:
     """The compiled file of a variant, made now if it is not there yet. Raises BuildError."""
     cross = variant.isa.machine if variant.isa.machine not in ("", machine()) else ""
-    stem = f"{variant.operator}-{variant.isa_name}"
+    stem = f"{variant.operator}-{variant.isa.name}"
     return compile_shared(variant.source, stem, flags_of(variant, sanitize), find_compiler(cross))
 
 

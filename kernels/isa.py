@@ -32,6 +32,9 @@ def _x86(name: str, cpu_flags: str, *flags: str) -> Isa:
 _AVX2 = ("-mavx2", "-mfma")
 _AVX512 = (*_AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512")
 _AVX512_CPU = "avx2 fma avx512f avx512bw avx512dq avx512vl"
+_DOTS = ("-mavx512vnni", "-mavx512bf16")
+_DOTS_CPU = f"{_AVX512_CPU} avx512_vnni avx512_bf16"
+_TILES = ("-mamx-tile", "-mamx-bf16", "-mamx-int8")
 
 ISAS = {
     isa.name: isa
@@ -41,11 +44,14 @@ ISAS = {
         _x86("avx512", _AVX512_CPU, *_AVX512),
         _x86("avx512_vnni", f"{_AVX512_CPU} avx512_vnni", *_AVX512, "-mavx512vnni"),
         _x86("avx512_bf16", f"{_AVX512_CPU} avx512_bf16", *_AVX512, "-mavx512bf16"),
-        _x86("amx", f"{_AVX512_CPU} amx_tile amx_bf16 amx_int8", *_AVX512, "-mamx-tile", "-mamx-bf16", "-mamx-int8"),
+        _x86("amx", f"{_DOTS_CPU} amx_tile amx_bf16 amx_int8", *_AVX512, *_DOTS, *_TILES),
         Isa("neon", "aarch64", ("-march=armv8.2-a",), frozenset({"asimd"})),
     )
 }
 """From the least to the most capable; a later one is preferred where both run."""
+
+EMULATED_TILES = _x86("amx_emulated", _DOTS_CPU, *_AVX512, *_DOTS, "-DLOOKUPSIM_EMULATE_TILES")
+"""The sources of "amx" with their tile instructions in plain C++: for tests on CPUs without tiles, never chosen by itself."""
 
 
 @functools.cache

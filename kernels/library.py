@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 from kernels.build import BuildError, Variant, build, variants
-from kernels.isa import ISAS, why_not
+from kernels.isa import ISAS, machine, why_not
 
 SANITIZE_VARIABLE = "LOOKUPSIM_SANITIZE"
 """Set to 1: kernels are built with sanitizers; the process must have preloaded their runtime (`make sanitize`)."""
@@ -116,17 +116,25 @@ def load(variant: Variant) -> ctypes.CDLL:
 
 def runnable(operator: str, isa: str | None = None) -> tuple[Variant, ...]:
     """Variants of an operator that this host runs, most capable first; `isa` caps the capability."""
+    return tuple(v for v in _allowed(operator, isa) if not why_not(v.isa))
+
+
+def _allowed(operator: str, isa: str | None) -> tuple[Variant, ...]:
     names = list(ISAS)
     if isa is not None and isa not in names:
         raise KernelError(f"there is no instruction set '{isa}'; there are {', '.join(names)}")
     allowed = names if isa is None else names[: names.index(isa) + 1]
-    return tuple(v for v in reversed(variants(operator)) if v.isa_name in allowed and not why_not(v.isa))
+    return tuple(v for v in reversed(variants(operator)) if v.isa_name in allowed)
 
 
 def function(operator: str, symbol: str, isa: str | None = None) -> Any:
     """`symbol` of the most capable variant that has it. Raises KernelError if none does."""
     reasons = []
-    for variant in runnable(operator, isa):
+    for variant in _allowed(operator, isa):
+        if reason := why_not(variant.isa):
+            if variant.isa.machine in ("", machine()):
+                reasons.append(f"{variant.isa_name} is not run: {reason}")
+            continue
         try:
             found = getattr(load(variant), symbol, None)
         except (BuildError, KernelError) as error:

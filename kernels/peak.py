@@ -27,7 +27,7 @@ class Instruction:
     name: str
     symbol: str
     products: int = 0
-    """Multiplications in one instruction of 512 bits."""
+    """Multiplications in one instruction: on vectors of 512 bits, or on tiles of 16 rows of 64 bytes."""
 
 
 RATES = (
@@ -51,18 +51,24 @@ RATES = (
     Instruction("divide", "peak_divide"),
     Instruction("exp_vectors", "peak_exp_vectors"),
     Instruction("prefetch", "peak_prefetch"),
+    Instruction("tile_bf16", "peak_tile_bf16", 8192),
+    Instruction("tile_int8", "peak_tile_int8", 16384),
+    Instruction("tile_load", "peak_tile_load"),
+    Instruction("tile_store", "peak_tile_store"),
 )
 LATENCIES = (
     Instruction("fma_fp32", "peak_fma_chain"),
     Instruction("dot_bf16", "peak_dot_bf16_chain"),
     Instruction("dot_int16", "peak_dot_int16_chain"),
     Instruction("dot_int8", "peak_dot_int8_chain"),
+    Instruction("tile_bf16", "peak_tile_bf16_chain"),
+    Instruction("tile_int8", "peak_tile_int8_chain"),
 )
 
 
 @dataclass(frozen=True)
 class Rate:
-    """Throughput of one instruction on 512-bit vectors. `products_per_second` counts multiplications, 0 if it has none."""
+    """Throughput of one instruction on 512-bit vectors or tiles. `products_per_second`: multiplications, 0 if it has none."""
 
     name: str
     per_cycle: Spread

@@ -56,9 +56,11 @@ def restart() -> None:
 def case(draw: random.Random) -> None:
     """One random layer, input and plan, fast and scalar kernels alike; raises on a wrong result."""
     from kernels.exact import gather_exact
+    from kernels.isa import EMULATED_TILES, why_not
     from kernels.lookup import LookupFfn, Plan
     from kernels.published import PublishedFfn
     from kernels.weights import random_weights
+    from tests import emulated
 
     form = draw.choice(["bh4", "bh4", "dense"])
     hidden = draw.choice([16, 17, 31, 64, 100, 128, 200] if form == "bh4" else [1, 2, 15, 33, 64, 100, 200, 700])
@@ -80,6 +82,8 @@ def case(draw: random.Random) -> None:
     threads = draw.randint(1, 4)
     ffn = LookupFfn(weights, projection=projection, table=table, isa=isa, threads=threads,  # type: ignore[arg-type]
                     stripe=64 * draw.randint(1, 5), table_scales=scales)  # fmt: skip
+    if isa is None and projection in emulated.DTYPES and not why_not(EMULATED_TILES) and draw.random() < 0.7:
+        isa, ffn = "emulated tiles", emulated.on_emulated_tiles(ffn)
     batch = draw.randint(1, 130)
     backing = np.random.default_rng(1).standard_normal((batch, hidden + 3)).astype(np.float32)
     x = backing[:, 1 : hidden + 1]  # rows off any boundary
@@ -88,7 +92,9 @@ def case(draw: random.Random) -> None:
     y = ffn(x, plan=plan)
     codes, scores = ffn.codes_and_scores(ffn.project(x))
     exact = gather_exact(codes, scores, weights)
-    if plan.project_tile % 6 == 0 and not np.abs(y - exact).max() <= TOLERANCE[table] * np.abs(exact).max():
+    # the same kernel for a token in `project` and in the call: sixes of vectors, and fewer than six tokens not on tiles
+    alike = plan.project_tile % 6 == 0 and not (projection == "bf16" and 0 < batch % plan.project_tile < 6)
+    if alike and not np.abs(y - exact).max() <= TOLERANCE[table] * np.abs(exact).max():
         raise AssertionError(f"{shape} {projection}/{table} {isa} {plan}: off by {np.abs(y - exact).max():.2e}")
     alone = ffn.gather(codes, scores, plan)
     if not np.abs(alone - exact).max() <= TOLERANCE[table] * np.abs(exact).max():
