@@ -15,25 +15,6 @@ namespace {
 
 using namespace neon;
 
-// How many products a sum of a block has tells how its bits become a number.
-template <class Dot>
-struct Load {
-    i64 products;
-    float32x4_t operator()(const float* from) const {
-        const float32x4_t v = vld1q_f32(from);
-        if constexpr (std::is_same_v<Dot, Int16>) return vcvtq_f32_s32(vreinterpretq_s32_f32(v));
-        if constexpr (std::is_same_v<Dot, Int8>) {
-            if (products <= Int8::BIASED_MOST) return vsubq_f32(v, vdupq_n_f32(MAGIC));
-            return vcvtq_f32_s32(vsubq_s32(vreinterpretq_s32_f32(v), vdupq_n_s32(MAGIC_BITS)));
-        }
-        return v;
-    }
-};
-
-struct Plain {
-    float32x4_t operator()(const float* from) const { return vld1q_f32(from); }
-};
-
 // One radix-R pass of the Walsh-Hadamard butterfly over `count` blocks of `size` floats, distance `step` blocks.
 template <int R, class From>
 void pass(float* y, i64 count, i64 size, i64 step, From load) {
@@ -131,6 +112,10 @@ void run(const Bh4& p, const float* x1, const float* mix, i64 tokens, float* z, 
     }
 }
 
+constexpr auto fp32 = run<Fp32, void, false>, int8 = run<Int8, WholeInt8, false>;
+constexpr auto bf16_few = run<Bf16, Bf16AsFloat, false>, bf16_many = run<Bf16, Bf16AsFloat, true>;
+constexpr auto int16_few = run<Int16, WholeInt16, false>, int16_many = run<Int16, WholeAsFloat, true>;
+
 }  // namespace
 
 #define BH4(NAME, FEW, MANY)                                                                                               \
@@ -139,10 +124,6 @@ void run(const Bh4& p, const float* x1, const float* mix, i64 tokens, float* z, 
                                      void* scratch) {                                                                      \
         (tokens < WIDEN_TOKENS ? FEW : MANY)(*p, x1, mix, tokens, z, z_stride, static_cast<char*>(scratch));               \
     }
-
-constexpr auto fp32 = run<Fp32, void, false>, int8 = run<Int8, WholeInt8, false>;
-constexpr auto bf16_few = run<Bf16, Bf16AsFloat, false>, bf16_many = run<Bf16, Bf16AsFloat, true>;
-constexpr auto int16_few = run<Int16, WholeInt16, false>, int16_many = run<Int16, WholeAsFloat, true>;
 
 BH4(fp32, fp32, fp32)
 BH4(bf16, bf16_few, bf16_many)

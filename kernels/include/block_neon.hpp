@@ -7,6 +7,7 @@
 #pragma once
 #include <arm_neon.h>
 
+#include <type_traits>
 #include <utility>
 
 #include "lookup.hpp"
@@ -197,5 +198,24 @@ static void widened_product(const char* w, i64 outputs, i64 inputs, const char* 
 }
 
 static inline i64 wide_bytes(i64 inputs) { return 64 * inputs; }
+
+// What a block product left becomes a number; `products`: how many each sum has.
+template <class Dot>
+struct Load {
+    i64 products;
+    float32x4_t operator()(const float* from) const {
+        const float32x4_t v = vld1q_f32(from);
+        if constexpr (std::is_same_v<Dot, Int16>) return vcvtq_f32_s32(vreinterpretq_s32_f32(v));
+        if constexpr (std::is_same_v<Dot, Int8>) {
+            if (products <= Int8::BIASED_MOST) return vsubq_f32(v, vdupq_n_f32(MAGIC));
+            return vcvtq_f32_s32(vsubq_s32(vreinterpretq_s32_f32(v), vdupq_n_s32(MAGIC_BITS)));
+        }
+        return v;
+    }
+};
+
+struct Plain {
+    float32x4_t operator()(const float* from) const { return vld1q_f32(from); }
+};
 
 }  // namespace neon
