@@ -22,17 +22,16 @@ from tests.test_lookup_kernels import KINDS, Z_TOLERANCE, hold_to_the_oracle, in
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 
 BH4 = {
-    "published": {"hidden": 512, "columns": 512, "tables": 128, "rows": 256},
+    "published, fewer columns": {"hidden": 512, "columns": 192, "tables": 128, "rows": 256},
     "d no power of two": {"hidden": 500, "columns": 500, "tables": 33, "rows": 32, "block": 32},
     "blocks of 16": {"hidden": 96, "columns": 100, "tables": 120, "rows": 2, "block": 16},
     "blocks of 128": {"hidden": 768, "columns": 64, "tables": 5, "rows": 4096, "block": 128},
     "one block": {"hidden": 64, "columns": 64, "tables": 9, "rows": 256, "block": 64},
     "two stages": {"hidden": 128, "columns": 320, "tables": 17, "rows": 8, "stages": 2},
-    "sums of int8 beyond 2^22": {"hidden": 512, "columns": 64, "tables": 4, "rows": 16, "block": 512},
-    "sixteen inputs": {"hidden": 10, "columns": 5, "tables": 3, "rows": 4, "block": 16, "stages": 3},
+    "sixteen inputs": {"hidden": 10, "columns": 5, "tables": 50, "rows": 4, "block": 16, "stages": 3},
 }
 DENSE = {
-    "published": {"hidden": 512, "columns": 64, "tables": 128, "rows": 256},
+    "published, fewer columns": {"hidden": 512, "columns": 64, "tables": 128, "rows": 256},
     "outputs in planes": {"hidden": 500, "columns": 50, "tables": 33, "rows": 256},
     "d odd": {"hidden": 33, "columns": 70, "tables": 37, "rows": 8},
     "several chunks of int16": {"hidden": 1300, "columns": 64, "tables": 9, "rows": 4096},
@@ -53,9 +52,16 @@ def test_every_variant_compiles_for_aarch64(variant: Variant) -> None:
 
 @pytest.mark.parametrize("shape", BH4)
 @pytest.mark.parametrize(("projection", "table"), KINDS)
-def test_bh4_and_every_other_stage_against_the_oracle(emulator: Emulator, shape: str, projection: Any, table: Any) -> None:
+def test_bh4_and_every_other_stage_against_the_oracle(
+    emulator: Emulator, shape: str, projection: Any, table: Any
+) -> None:
     weights = random_weights(**BH4[shape])  # type: ignore[arg-type]
     hold_to_the_oracle(EmulatedFfn(emulator, weights, projection, table), (1, 2, 3, 5, 13, 65))
+
+
+def test_int8_sums_beyond_the_whole_numbers_of_a_float(emulator: Emulator) -> None:
+    weights = random_weights(512, 64, 4, 16, block=512)
+    hold_to_the_oracle(EmulatedFfn(emulator, weights, "int8", "int8"), (1, 9))
 
 
 @pytest.mark.parametrize("shape", DENSE)
@@ -67,7 +73,9 @@ def test_dense_against_the_oracle(emulator: Emulator, shape: str, projection: An
 
 @pytest.mark.parametrize("projection", ["bh4", "dense"])
 @pytest.mark.parametrize(("kind", "table"), KINDS)
-def test_scalar_kernels_on_aarch64_against_the_oracle(emulator: Emulator, projection: str, kind: Any, table: Any) -> None:
+def test_scalar_kernels_on_aarch64_against_the_oracle(
+    emulator: Emulator, projection: str, kind: Any, table: Any
+) -> None:
     weights = random_weights(100, 70, 12, 256, projection=projection)
     hold_to_the_oracle(EmulatedFfn(emulator, weights, kind, table, isa="scalar"), (1, 7))
 
@@ -92,9 +100,10 @@ def test_threads_tiles_and_groups_leave_every_bit(emulator: Emulator, projection
     first = ffn(x)
     for threads in (2, 3):
         assert (EmulatedFfn(emulator, weights, projection, table, threads=threads)(x) == first).all()
-    for plan in (Plan(48, 48, 24, 0), Plan(48, 4096, 24, 3, 2), Plan(48, 1, 24, 1, 1), Plan(48, 96, 4, 0, 2)):
-        assert (ffn(x, plan=plan) == first).all()
-    assert np.abs(ffn(x, plan=Plan(6, 301, 8, 2)) - first).max() <= 1e-5 * np.abs(first).max()
+    small = 12 if projection == "int16" else 5  # int16: fewer than 12 tokens are summed exactly, more of them in fp32
+    for plan in (Plan(48, 48, 24, 0), Plan(48, 4096, 24, 3, 2), Plan(48, 1, 24, 1, 1), Plan(48, 96, 4, 0, 2),
+                 Plan(small, 301, 8, 2)):  # fmt: skip
+        assert (ffn(x[:300], plan=plan) == first[:300]).all()
 
 
 @pytest.mark.parametrize("table", ["fp32", "bf16", "int8"])
@@ -139,7 +148,9 @@ def test_codes_and_scores_of_any_number_of_bits(emulator: Emulator, bits: int) -
 @pytest.mark.parametrize("projection", ["bh4", "dense"])
 @pytest.mark.parametrize(("kind", "table"), KINDS)
 @pytest.mark.parametrize("batch", [11, 29])
-def test_a_token_that_is_not_finite_stays_alone(emulator: Emulator, projection: str, kind: Any, table: Any, batch: int) -> None:
+def test_a_token_that_is_not_finite_stays_alone(
+    emulator: Emulator, projection: str, kind: Any, table: Any, batch: int
+) -> None:
     weights = random_weights(128, 64, 8, 16, projection=projection)
     ffn = EmulatedFfn(emulator, weights, kind, table)
     x = inputs(batch, 128)
@@ -179,7 +190,7 @@ def test_a_read_behind_a_buffer_ends_the_driver() -> None:
     weights = lookup_weights(tables=np.zeros((1, 2, 64)), dense=np.ones((1, 16)))
     own = Emulator()
     x = np.ones((1, 16), np.float32)
-    with pytest.raises(AssertionError, match="the driver ended with .* in layer_norm of layer_norm/neon"):
+    with pytest.raises(AssertionError, match=r"the driver ended with .* in layer_norm of layer_norm/neon"):
         own.call(Function("layer_norm", "neon", "layer_norm"), x, 16, 2, 16, weights.gamma, weights.beta, 1e-5,
                  np.zeros((2, 16), np.float32), 16, None)  # fmt: skip
     own.close()

@@ -5,24 +5,16 @@
 // nothing is broadcast. Six tokens by four vectors keep 24 sums in registers, six activations and two weight vectors: 32.
 // Four pipes of latency 4 (Neoverse V1, V2) need 16 sums in flight, two (N1) need 8. Loads: 22 for 96 multiply-adds.
 #pragma once
-#include <arm_neon.h>
-
 #include <type_traits>
 #include <utility>
 
 #include "lookup.hpp"
+#include "neon.hpp"
 
 namespace neon {
 
-// Memory is read and written as vectors of floats only, whatever they hold, so that types never alias.
-inline float32x4_t get(const char* from) { return vld1q_f32(reinterpret_cast<const float*>(from)); }
-inline void put(char* to, float32x4_t v) { vst1q_f32(reinterpret_cast<float*>(to), v); }
-
 constexpr float MAGIC = 12582912.0f;  // 1.5 2^23: added to |v| < 2^22 it leaves round(v) in the low bits
 constexpr std::int32_t MAGIC_BITS = 0x4b400000;
-
-// Keeps the compiler from loading weights before they are wanted, which would spill sums.
-inline void in_order() { asm volatile("" : : : "memory"); }
 
 // In assembler, because GCC 12 takes vfmaq_laneq_f32 apart into a DUP, which it keeps for all vectors, and then spills.
 template <int LANE>

@@ -38,6 +38,8 @@ public:
             if (spin > 100000) sched_yield();
 #if defined(__x86_64__)
             __builtin_ia32_pause();
+#elif defined(__aarch64__)
+            asm volatile("yield");
 #endif
         }
     }

@@ -136,7 +136,7 @@ def _offset(kind: type[ctypes.Structure], name: str) -> int:
     """Offset of a field; 'a.b' is field b of the struct a."""
     first, _, rest = name.partition(".")
     own = int(getattr(kind, first).offset)
-    return own + _offset(dict((f[0], f[1]) for f in kind._fields_)[first], rest) if rest else own
+    return own + _offset({f[0]: f[1] for f in kind._fields_}[first], rest) if rest else own
 
 
 class Emulator:

@@ -140,7 +140,9 @@ class EmulatedFfn:
 
     def _nest(self, batch: int, plan: Plan | None) -> library.GatherSchedule:
         chosen = default_plan(batch, self.tables.tables) if plan is None else plan
-        return library.GatherSchedule(chosen.token_tile, -(-chosen.table_group // 4) * 4, chosen.near_tokens, chosen.bulk)
+        return library.GatherSchedule(
+            chosen.token_tile, -(-chosen.table_group // 4) * 4, chosen.near_tokens, chosen.bulk
+        )
 
 
 def _record(filled: ctypes.Structure, arrays: dict[int, Any]) -> Record:
