@@ -12,9 +12,11 @@ import pytest
 from kernels.build import BuildError, Variant, build, variants
 from kernels.isa import ISAS
 from kernels.lookup import Plan
+from kernels.peak import NEON_LATENCIES, NEON_RATES
+from kernels.timing import MemoryTask, PeakTask
 from kernels.weights import lookup_weights, random_weights
 from tests import oracle
-from tests.neon.emulator import AARCH64, Emulator, Function, missing
+from tests.neon.emulator import AARCH64, Emulator, Function, Record, missing
 from tests.neon.layer import EmulatedFfn
 from tests.test_dense_kernels import layer
 from tests.test_lookup_kernels import KINDS, Z_TOLERANCE, hold_to_the_oracle, inputs
@@ -184,6 +186,50 @@ def test_a_score_that_is_not_finite_spoils_its_token_only(emulator: Emulator, ta
     assert not np.isfinite(sums[1]).any()
     assert (sums[0] == sums[2]).all()
     assert np.isfinite(sums[0]).all()
+
+
+def memory(emulator: Emulator, symbol: str, data: Any, lines: Any = None, **fields: int) -> int:
+    """What a memory probe of NEON returns."""
+    task = Record(MemoryTask(bytes=data.nbytes, **fields), {"data": data, "lines": lines})
+    return emulator.call(Function("memory", "neon", symbol), task)
+
+
+def test_memory_sweeps_go_over_all_bytes_and_copy_them(emulator: Emulator) -> None:
+    data = np.random.default_rng(0).integers(0, 256, 8192, dtype=np.uint8)
+    before = data.copy()
+    assert memory(emulator, "memory_read", data, count=3) == 3 * 8192
+    assert memory(emulator, "memory_update", data, count=2) == 4 * 8192
+    assert (data == before).all()
+    assert memory(emulator, "memory_copy", data, count=1) == 8192
+    assert (data == np.tile(before[:4096], 2)).all()
+    for symbol in ("memory_write", "memory_write_streaming"):
+        data = before.copy()
+        assert memory(emulator, symbol, data, count=1) == 8192
+        pieces = data.reshape(-1, 256)  # sixteen registers, again and again
+        assert (pieces == pieces[0]).all()
+
+
+@pytest.mark.parametrize("prefetch_bytes", [0, 1024])
+def test_memory_rows_stay_in_their_rows(emulator: Emulator, prefetch_bytes: int) -> None:
+    data = np.zeros(1 << 15, np.uint8)
+    for row_bytes in (64, 128, 256, 512, 1024, 2048, 4096, 8192):
+        starts = np.arange(0, data.nbytes, row_bytes)[::-1] // 64
+        lines = np.concatenate([starts, np.tile(starts, 40)]).astype(np.uint32)
+        fields = {
+            "length": len(starts),
+            "count": len(starts) + 3,
+            "row_bytes": row_bytes,
+            "prefetch_bytes": prefetch_bytes,
+        }
+        assert memory(emulator, "memory_rows", data, lines, **fields) == (len(starts) + 3) * row_bytes
+        for k in (1, 2, 4, 8, 16):
+            done = memory(emulator, "memory_rows_work", data, lines, fmas_per_line=k, **fields)
+            assert done == ((len(starts) + 3) * 512 if row_bytes == 512 else -1)
+
+
+def test_peak_probes_count_their_instructions(emulator: Emulator) -> None:
+    for symbol in sorted({i.symbol for i in (*NEON_RATES, *NEON_LATENCIES)} | {"peak_clock_fma"}):
+        assert emulator.call(Function("peak", "neon", symbol), Record(PeakTask(7), {})) == 7 * 24
 
 
 def test_a_read_behind_a_buffer_ends_the_driver() -> None:

@@ -2,14 +2,14 @@
 //
 // Leans on, cycles of latency and rate a cycle on Neoverse V1, V2 / N1 (Arm's software optimisation guides, as LLVM 22's
 // scheduling models hold them): FMLA by element 4, 4 / 2; SDOT by element 3, 4 / 2 (N1: latency 2); SMLAL, SMLAL2 4, 2 / 1;
-// FADD 2, 4 / 2; SCVTF 4, 1 / 0.5; UZP1 2, 4 / 2; LDR q 6, 3 / 2. Nothing here was timed on Arm silicon; llvm-mca 22.1.8 gives the
-// loop of six tokens by 16 outputs 24.1 cycles for 96 FMLA or SDOT on V1 and V2, 48.1 and 54.0 on N1.
+// FADD 2, 4 / 2; SCVTF 4, 1 / 0.5; UZP1 2, 4 / 2; LDR q 6, 3 / 2. Nothing here was timed on Arm silicon; llvm-mca 22.1.8
+// gives the loop of six tokens by 16 outputs 24.1 cycles for 96 FMLA or SDOT on V1 and V2, 48.1 and 54.0 on N1.
 //
 // Bound: the multiply pipes. 512 x 64 products a stage and token are 8192 FMLA or 2048 SDOT, 2048 or 512 cycles on V1 and V2.
 // bf16 is emulated (shift and mask to fp32): fp32's cycles with half the bytes of weights. int16 by SMLAL would take twice
-// fp32's cycles: from 12 tokens on its weights are widened and multiplied as fp32, whose sums of whole numbers round by 2^-24;
-// below, where the stream of weights binds, SMLAL is exact. int8 weights and activations are signed, so that x86's correction
-// for unsigned ones is not needed. A token that holds infinity or NaN becomes NaN as a whole.
+// fp32's cycles: from 12 tokens on its weights are widened and multiplied as fp32, whose sums of whole numbers round by
+// 2^-24; below, where the stream of weights binds, SMLAL is exact. int8 weights and activations are signed, so that x86's
+// correction for unsigned ones is not needed. A token that holds infinity or NaN becomes NaN as a whole.
 #include "activations_neon.hpp"
 
 namespace {

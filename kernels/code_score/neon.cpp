@@ -3,9 +3,10 @@
 // exp(-2 |z|) as in avx512.cpp: rounding by a magic number, a polynomial of degree 5, the whole part shifted into the exponent.
 // FMLA adds onto its destination, so that each constant of the polynomial is copied first (MOV, a vector operation here); SLI
 // shifts the code and takes the compare's low bit in one. Leans on (latency, rate a cycle on Neoverse V1, V2 / N1; LLVM 22's
-// models of Arm's guides) FMLA 4, 4 / 2; FADD, FMIN, FABS, FCMGT, ADD, MOV 2, 4 / 2; SHL, SLI 2, 2 / 1; FDIV q 10, one in 3.5 (V2:
-// 5, N1: 7). Bound: the vector pipes, 23 operations a vector of 4 coordinates: 256 vectors for 128 tables of 8 bits are 1472
-// cycles a token (N1: 2944; llvm-mca 22.1.8 gives 1485 on V1 and 2957 on N1). Not timed on Arm. NaN: z > 0 is false, the score is NaN. Infinity: score infinity.
+// models of Arm's guides) FMLA 4, 4 / 2; FADD, FMIN, FABS, FCMGT, ADD, MOV 2, 4 / 2; SHL, SLI 2, 2 / 1; FDIV q 10, one in 3.5
+// (V2: 5, N1: 7). Bound: the vector pipes, 23 operations a vector of 4 coordinates: 256 vectors for 128 tables of 8 bits are
+// 1472 cycles a token (N1: 2944). Not timed on Arm; llvm-mca 22.1.8 gives the loop 1485 on V1, 1498 on V2, 2957 on N1.
+// NaN: z > 0 is false, the score is NaN. Infinity: score infinity.
 #include <arm_neon.h>
 
 #include <algorithm>

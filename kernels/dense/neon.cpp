@@ -1,9 +1,10 @@
 // Dense projection, fp32, bf16, int16 and int8, NEON (Armv8.2-A with dot products).
 //
 // Leans on, cycles of latency and rate a cycle on Neoverse V1, V2 / N1 (LLVM 22's scheduling models of Arm's guides): FMLA by
-// element 4, 4 / 2; SDOT by element 3, 4 / 2 (N1: latency 2); SMLAL, SMLAL2 4, 2 / 1; LDR q 6, 3 / 2. Bound: the multiply pipes, 16
-// products a cycle for fp32 and emulated bf16, 64 for int8, 8 for int16 by SMLAL (16 where weights are widened, from 12 tokens
-// on); for one token the stream of weights. Not timed on Arm. A token that holds infinity or NaN becomes NaN as a whole.
+// element 4, 4 / 2; SDOT by element 3, 4 / 2 (N1: latency 2); SMLAL, SMLAL2 4, 2 / 1; LDR q 6, 3 / 2. Bound: the multiply
+// pipes, 16 products a cycle for fp32 and emulated bf16, 64 for int8, 8 for int16 by SMLAL (16 where weights are widened,
+// from 12 tokens on); for one token the stream of weights. Not timed on Arm. A token that holds infinity or NaN becomes NaN
+// as a whole.
 #include "activations_neon.hpp"
 
 #include <algorithm>

@@ -1,18 +1,20 @@
 // Weighted gather of fp32, bf16 and int8 rows, NEON (Armv8.2-A with dot products).
 //
-// Sums of 64 columns stay in 16 registers over a group of tables. fp32: one load and one FMLA by element for 4 columns. bf16: a
-// dword holds column c below column c + 16; the upper one is used as it is (packing rounds so that the whole is nearest), the
-// lower one after a shift. int8: UDOT of bytes flipped to 0..255 against scores of 8 bits a token; what the flip adds is one number
-// a token, with which the sums start. (SDOT without flips leaves 7 bits for a score: 14 operations instead of 18 below, but an
-// error of 1.5e-2 where 8 bits have 1.0e-2.) In every dword, table k keeps its bytes rotated by k places (kernels/tables.py), so
-// tables k and k + 2 of four differ by half a dword: REV32 and two TRN bring their halves of a run of columns together, and each
-// of the four runs takes one UDOT by element with a dword of two scores and two zeros. 3 permutations, 2 EOR and 4 UDOT for a pair
-// of vectors: 18 operations for four tables by 16 bytes, where widening each byte to fp32 would take 56 with 16 conversions.
+// Sums of 64 columns stay in 16 registers over a group of tables. fp32: one load and one FMLA by element for 4 columns. bf16:
+// a dword holds column c below column c + 16; the upper one is used as it is (packing rounds so that the whole is nearest),
+// the lower one after a shift. int8: UDOT of bytes flipped to 0..255 against scores of 8 bits a token; what the flip adds is
+// one number a token, with which the sums start. (SDOT without flips leaves 7 bits for a score: 14 operations instead of 18
+// below, but an error of 1.5e-2 where 8 bits have 1.0e-2.) In every dword, table k keeps its bytes rotated by k places
+// (kernels/tables.py), so tables k and k + 2 of four differ by half a dword: REV32 and two TRN bring their halves of a run of
+// columns together, and each of the four runs takes one UDOT by element with a dword of two scores and two zeros. 3
+// permutations, 2 EOR and 4 UDOT for a pair of vectors: 18 operations for four tables by 16 bytes, where widening each byte
+// to fp32 would take 56 with 16 conversions.
 //
-// Leans on (latency, rate a cycle on Neoverse V1, V2 / N1; LLVM 22's models of Arm's guides) LDR q 6, 3 / 2; FMLA 4, 4 / 2; UDOT 3,
-// 4 / 2; SHL 2, 2 / 1; TRN, REV32, EOR 2, 4 / 2. Bound where rows are near, cycles for 64 columns of one table on V1, V2 / N1: fp32
-// loads, 5.3 / 8; bf16 shifts and multiply-adds, 6 / 12; int8 4.5 / 9; else the level that holds the rows. Not timed on Arm;
-// llvm-mca 22.1.8 gives the compiled loops 6.9, 6.3 and 4.5 on V1, 9.1, 8.1 and 5.0 on V2, 20.1, 17.1 and 12.5 on N1.
+// Leans on (latency, rate a cycle on Neoverse V1, V2 / N1; LLVM 22's models of Arm's guides) LDR q 6, 3 / 2; FMLA 4, 4 / 2;
+// UDOT 3, 4 / 2; SHL 2, 2 / 1; TRN, REV32, EOR 2, 4 / 2. Bound where rows are near, cycles for 64 columns of one table on V1,
+// V2 / N1: fp32 loads, 5.3 / 8; bf16 shifts and multiply-adds, 6 / 12; int8 4.5 / 9; else the level that holds the rows. Not
+// timed on Arm; llvm-mca 22.1.8 gives the compiled loops 6.9, 6.3 and 4.5 on V1, 9.1, 8.1 and 5.0 on V2, 20.1, 17.1 and 12.5
+// on N1.
 #include <cmath>
 
 #include "aligned.hpp"
@@ -97,7 +99,8 @@ struct DotRows {
     i64 sum_stride;
 
     // Tables k and k + 2 over 64 columns. a keeps each dword's low half of k and high half of k + 2, b the others, halves
-    // swapped. Byte p of table k is of run (p - k) mod 4, hence a's even bytes belong to run -k, its odd ones to 1 - k, and so on.
+    // swapped. Byte p of table k is of run (p - k) mod 4, hence a's even bytes belong to run -k, its odd ones to 1 - k, and
+    // so on.
     template <int K>
     static inline __attribute__((always_inline)) void add(uint32x4_t (&sum)[4][4], const char* row, const char* other,
                                                           const PairWeights& weight) {

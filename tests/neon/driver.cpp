@@ -1,11 +1,11 @@
 // Calls functions of compiled kernels on behalf of another process: requests come on standard input, replies go to standard
-// output, both little-endian, until the input ends. Every buffer ends where a page without access begins, so that a kernel which
-// reads or writes behind one dies instead of passing.
+// output, both little-endian, until the input ends. Every buffer ends where a page without access begins, so that a kernel
+// which reads or writes behind one dies instead of passing.
 //
-// Request: functions {count, {path, symbol}...}, buffers {count, {size, returned, bytes, patches {count, {offset, kind, index}...}}...},
-// the function that is called, arguments {count, {kind, value}...}. Counts, sizes and values are 64-bit; texts are a length and
-// bytes; kinds are 0: integer, 1: float (its bits), 2: address of a buffer, 3: address of a function, 4: null.
-// Reply: the integer result, then the bytes of every buffer that is to be returned.
+// Request: functions {count, {path, symbol}...}, buffers {count, {size, returned, bytes, patches {count, {offset, kind,
+// index}...}}...}, the function that is called, arguments {count, {kind, value}...}. Counts, sizes and values are 64-bit;
+// texts are a length and bytes; kinds are 0: integer, 1: float (its bits), 2: address of a buffer, 3: address of a function,
+// 4: null. Reply: the integer result, then the bytes of every buffer that is to be returned.
 #include <dlfcn.h>
 #include <sys/mman.h>
 #include <unistd.h>
