@@ -4,6 +4,7 @@ machine. Buffers end at a page without access, so a read or a write behind one e
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -157,12 +158,25 @@ def test_a_token_that_is_not_finite_stays_alone(
     ffn = EmulatedFfn(emulator, weights, kind, table)
     x = inputs(batch, 128)
     clean = ffn(x)
-    x[4, 7], x[9, 0], x[10, 127] = np.nan, np.inf, -np.inf
+    x[4, 7], x[9, 0] = np.nan, np.inf
+    x[10].view(np.uint32)[127] = 0x7FFFFFFF  # rounding this NaN to bf16 as a number would make it -0
     spoiled = ffn(x)
     assert np.isnan(spoiled[[4, 9, 10]]).all()
     others = [i for i in range(batch) if i not in (4, 9, 10)]
     assert (spoiled[others] == clean[others]).all()
     assert np.isfinite(ffn(np.zeros((1, 128), np.float32))).all()
+
+
+@pytest.mark.parametrize("projection", ["bh4", "dense"])
+@pytest.mark.parametrize("kind", ["int16", "int8"])
+def test_infinite_activations_cannot_be_quantised(emulator: Emulator, projection: str, kind: Any) -> None:
+    plain = random_weights(64, 64, 8, 16, projection=projection)
+    gamma = np.ones(64, np.float32)
+    gamma[3] = np.inf
+    for batch in (2, 20):
+        assert np.isnan(
+            EmulatedFfn(emulator, replace(plain, gamma=gamma), kind, "fp32").project(inputs(batch, 64))
+        ).all()
 
 
 @pytest.mark.parametrize("table", ["fp32", "bf16", "int8"])
