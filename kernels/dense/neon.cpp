@@ -2,9 +2,9 @@
 //
 // Leans on, cycles of latency and rate a cycle on Neoverse V1, V2 / N1 (LLVM 22's scheduling models of Arm's guides): FMLA by
 // element 4, 4 / 2; SDOT by element 3, 4 / 2 (N1: latency 2); SMLAL, SMLAL2 4, 2 / 1; LDR q 6, 3 / 2. Bound: the multiply
-// pipes, 16 products a cycle for fp32 and emulated bf16, 64 for int8, 8 for int16 by SMLAL (16 where weights are widened,
-// from 12 tokens on); for one token the stream of weights. Not timed on Arm. A token that holds infinity or NaN becomes NaN
-// as a whole.
+// pipes, 16 products a cycle for fp32 and emulated bf16, 64 for int8, 8 for int16; for one token the stream of weights. Not
+// timed on Arm. A token that holds infinity or NaN becomes NaN as a whole (integers), and what a token becomes does not depend
+// on its neighbours or their number.
 #include "activations_neon.hpp"
 
 #include <algorithm>
@@ -14,7 +14,7 @@ namespace {
 using namespace neon;
 
 constexpr i64 PANEL = 64;
-constexpr i64 WIDE_INPUTS = 512;  // 16 outputs of so many inputs, widened, take half of a 64 KiB L1
+constexpr i64 WIDE_INPUTS = 512;  // of bf16: 16 outputs of so many inputs, widened, take half of a 64 KiB L1
 
 i64 scratch_bytes(const Dense& p, i64 tokens) { return tokens * 4 * (p.width + PANEL + 1) + 64 + wide_bytes(WIDE_INPUTS); }
 
@@ -45,13 +45,14 @@ void run(const Dense& p, const float* x1, i64 tokens, float* z, i64 z_stride, ch
         for (i64 t = 0; t < tokens; ++t)
             factor[t] = Format::store(x1 + t * p.width, p.width, p.width, p.limit, scratch + t * p.width * element);
     }
-    const i64 row = p.width * element, chunk = WIDEN ? std::min(p.chunk, WIDE_INPUTS) : p.chunk;
+    const i64 row = p.width * element, most = std::is_same_v<Dot, Bf16> ? WIDE_INPUTS : p.chunk;
+    const i64 chunk = std::min(p.chunk, most);
     const char* w = static_cast<const char*>(p.weights);
     for (i64 o = 0; o < p.outputs; o += PANEL)
         for (i64 k = 0; k < p.depth; k += chunk) {
             const i64 inputs = std::min(chunk, p.depth - k);
             if constexpr (WIDEN)
-                widened_product<Dot>(w, PANEL, inputs, x + k * element, row, reinterpret_cast<char*>(sums), 4 * PANEL, tokens,
+                widened_product(w, PANEL, inputs, x + k * element, row, reinterpret_cast<char*>(sums), 4 * PANEL, tokens,
                                      wide);
             else
                 block_product<Dot>(w, PANEL, inputs, x + k * element, row, reinterpret_cast<char*>(sums), 4 * PANEL, tokens);
@@ -61,9 +62,10 @@ void run(const Dense& p, const float* x1, i64 tokens, float* z, i64 z_stride, ch
         }
 }
 
-constexpr auto fp32 = run<Fp32, void, false>, int8 = run<Int8, WholeInt8, false>;
+constexpr auto fp32 = run<Fp32, void, false>;
 constexpr auto bf16_few = run<Bf16, Bf16AsFloat, false>, bf16_many = run<Bf16, Bf16AsFloat, true>;
-constexpr auto int16_few = run<Int16, WholeInt16, false>, int16_many = run<Int16, WholeAsFloat, true>;
+constexpr auto int16 = run<Int16, WholeInt16, false>;
+constexpr auto int8 = run<Int8, WholeInt8, false>;
 
 }  // namespace
 
@@ -76,5 +78,5 @@ constexpr auto int16_few = run<Int16, WholeInt16, false>, int16_many = run<Int16
 
 DENSE(fp32, fp32, fp32)
 DENSE(bf16, bf16_few, bf16_many)
-DENSE(int16, int16_few, int16_many)
+DENSE(int16, int16, int16)
 DENSE(int8, int8, int8)

@@ -67,21 +67,6 @@ static inline int16x8_t halves(float32x4_t a, float32x4_t b) {
 }
 
 // Each store() returns what a stored one stands for: NaN where the token is not finite, which is stored as zeros.
-struct WholeAsFloat {
-    static constexpr i64 BYTES = 4;
-    static float store(const float* from, i64 d, i64 block, i64 limit, char* to) {
-        const auto [forward, back] = scaling(from, d, limit);
-        if (std::isnan(back)) return std::memset(to, 0, 4 * d), back;
-        const bool interleaved = block % 32 == 0;
-        for (i64 i = 0; i < d; i += 8)
-#pragma GCC unroll 2
-            for (int q = 0; q < 2; ++q)
-                put(to + 4 * i + 16 * q,
-                    vsubq_f32(scaled(from + source<2>(i, q, interleaved), forward), vdupq_n_f32(MAGIC)));
-        return back;
-    }
-};
-
 struct WholeInt16 {
     static constexpr i64 BYTES = 2;
     static float store(const float* from, i64 d, i64 block, i64 limit, char* to) {

@@ -95,13 +95,6 @@ struct Int16 {
             }
         }
     }
-    static void widen(const char* w, char* to) {
-        for (int v = 0; v < 4; ++v) {
-            const int32x4_t both = vreinterpretq_s32_f32(get(w + 16 * v));
-            put(to + 16 * v, vcvtq_f32_s32(vshrq_n_s32(vshlq_n_s32(both, 16), 16)));
-            put(to + 64 + 16 * v, vcvtq_f32_s32(vshrq_n_s32(both, 16)));
-        }
-    }
 };
 
 // Sums start at the bits of MAGIC: read as floats they are MAGIC + sum while |sum| <= 2^22, and a subtraction (four a cycle)
@@ -176,15 +169,14 @@ static void block_product(const char* w, i64 outputs, i64 inputs, const char* x,
     for (; o < outputs; o += 16) panel<Dot>(w + 4 * o, 4 * outputs, x, x_stride, count, y + 4 * o, y_stride, tokens);
 }
 
-// From so many tokens on, weights are widened to fp32 once a block and multiplied as such: for bf16 two conversions a vector
-// are spread over all tokens; for int16 FMLA has twice SMLAL's rate. Activations are fp32 (whole numbers for int16).
+// From so many tokens on, bf16 weights are widened to fp32 once a block and multiplied as such: two conversions a vector are
+// spread over all tokens. The order of additions is that of Bf16, so that a token's sums do not depend on its neighbours.
 constexpr i64 WIDEN_TOKENS = 12;
 
-template <class Dot>
 static void widened_product(const char* w, i64 outputs, i64 inputs, const char* x, i64 x_stride, char* y, i64 y_stride,
                             i64 tokens, char* wide) {
     for (i64 o = 0; o < outputs; o += 16) {
-        for (i64 k = 0; k < inputs / 2; ++k) Dot::widen(w + 4 * (k * outputs + o), wide + 128 * k);
+        for (i64 k = 0; k < inputs / 2; ++k) Bf16::widen(w + 4 * (k * outputs + o), wide + 128 * k);
         panel<Fp32>(wide, 64, x, x_stride, inputs / 4, y + 4 * o, y_stride, tokens);
     }
 }
