@@ -97,7 +97,8 @@ def find_compiler(cross: str = "") -> Compiler:
             raise BuildError(f"{path}: this compiler does not run: {error}") from None
         return Compiler(path, version.splitlines()[0] if version else path, target.strip().split("-")[0])
     if cross:
-        raise BuildError(f"no compiler for {cross}: install g++-{cross}-linux-gnu")
+        package = f"g++-{cross.replace('_', '-')}-linux-gnu"
+        raise BuildError(f"there is no compiler for {cross}: install {package} (Debian: apt-get install {package})")
     wanted = f"$CXX is '{given}', which is not there" if given else "there is no C++ compiler"
     raise BuildError(f"kernels are compiled on first use, but {wanted}: install g++ (Debian: apt-get install g++)")
 
@@ -147,11 +148,13 @@ def _kept_at(source: Path, stem: str, compiler: Compiler, flags: Sequence[str]) 
     return cache_folder() / f"{stem}-{digest.hexdigest()[:20]}.so"
 
 
-def build(variant: Variant, *, sanitize: bool = False) -> Path:
-    """The compiled file of a variant, made now if it is not there yet. Raises BuildError."""
-    cross = variant.isa.machine if variant.isa.machine not in ("", machine()) else ""
-    stem = f"{variant.operator}-{variant.isa.name}"
-    return compile_shared(variant.source, stem, flags_of(variant, sanitize), find_compiler(cross))
+def build(variant: Variant, *, sanitize: bool = False, target_machine: str = "") -> Path:
+    """The compiled file of a variant, made now if it is not there yet, for this machine or another. Raises BuildError."""
+    wanted = variant.isa.machine or target_machine
+    compiler = find_compiler(wanted if wanted not in ("", machine()) else "")
+    return compile_shared(
+        variant.source, f"{variant.operator}-{variant.isa.name}", flags_of(variant, sanitize), compiler
+    )
 
 
 def compile_shared(source: Path, stem: str, flags: Sequence[str], compiler: Compiler) -> Path:

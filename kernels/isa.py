@@ -45,7 +45,7 @@ ISAS = {
         _x86("avx512_vnni", f"{_AVX512_CPU} avx512_vnni", *_AVX512, "-mavx512vnni"),
         _x86("avx512_bf16", f"{_AVX512_CPU} avx512_bf16", *_AVX512, "-mavx512bf16"),
         _x86("amx", f"{_DOTS_CPU} amx_tile amx_bf16 amx_int8", *_AVX512, *_DOTS, *_TILES),
-        Isa("neon", "aarch64", ("-march=armv8.2-a",), frozenset({"asimd"})),
+        Isa("neon", "aarch64", ("-march=armv8.2-a+dotprod",), frozenset({"asimd", "asimddp"})),
     )
 }
 """From the least to the most capable; a later one is preferred where both run."""

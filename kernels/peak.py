@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from kernels.isa import machine
 from kernels.library import I64, KernelError, function
 from kernels.timing import CLOCK_ITERATIONS, PeakTask, Spread, clock_hertz, rounds, spread, usable_cpus
 
@@ -64,6 +65,26 @@ LATENCIES = (
     Instruction("tile_bf16", "peak_tile_bf16_chain"),
     Instruction("tile_int8", "peak_tile_int8_chain"),
 )
+
+NEON_RATES = (
+    Instruction("fma_fp32_128", "peak_fma_128", 4),
+    Instruction("dot_int8_128", "peak_dot_int8_128", 16),
+    Instruction("multiply_add_int16_128", "peak_multiply_add_int16_128", 4),
+    *(
+        Instruction(f"{name}_128", f"peak_{name}_128")
+        for name in (
+            "add", "multiply", "add_int", "xor", "select", "shift", "min", "compare", "transpose", "table", "int_to_float",
+            "float_to_int", "widen_int8", "pack_int8", "divide", "load", "store",
+        )
+    ),
+    Instruction("prefetch", "peak_prefetch"),
+)  # fmt: skip
+NEON_LATENCIES = (
+    Instruction("fma_fp32_128", "peak_fma_128_chain"),
+    Instruction("dot_int8_128", "peak_dot_int8_128_chain"),
+    Instruction("multiply_add_int16_128", "peak_multiply_add_int16_128_chain"),
+)
+"""On AArch64, of 128-bit vectors."""
 
 
 @dataclass(frozen=True)
@@ -163,8 +184,9 @@ def peak_probes() -> dict[str, Any]:
         record["clock_hertz_with_fma"] = asdict(clock_hertz(cpus[0], symbol="peak_clock_fma"))
     except KernelError as error:
         missing["peak_clock_fma"] = str(error)
-    record["rates"] = each(RATES, rate)
-    record["latencies"] = each(LATENCIES, latency)
+    arm = machine() == "aarch64"
+    record["rates"] = each(NEON_RATES if arm else RATES, rate)
+    record["latencies"] = each(NEON_LATENCIES if arm else LATENCIES, latency)
     counts = sorted({n for n in (1, 2, len(cpus) // 2, len(cpus)) if 1 <= n <= len(cpus)})
     record["threads"] = [asdict(thread_cost(n, cpus)) for n in counts]
     record["missing"] = missing
