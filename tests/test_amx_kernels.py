@@ -132,6 +132,18 @@ def test_no_int8_sum_of_products_leaves_32_bits(hidden: int) -> None:
     np.testing.assert_allclose(both(weights, "int8")[0].project(x), exact, rtol=Z_TOLERANCE["int8"])
 
 
+@pytest.mark.skipif(bool(why_not(ISAS["amx"])), reason=f"tiles: {why_not(ISAS['amx']) or '-'}")
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_real_tiles_do_what_emulated_ones_do(layer: str, dtype: str) -> None:
+    """Bit by bit: this is the test of the emulation, on CPUs that have tiles."""
+    weights = random_weights(**LAYERS[layer])
+    tiles, real = both(weights, dtype)[0], make(weights, dtype, TABLE[dtype], isa="amx")
+    for batch in (1, FEWEST, 50):
+        x = inputs(batch, weights.hidden)
+        assert (real.project(x) == tiles.project(x)).all()
+
+
 REFUSED = {
     "palette": "#GP: ldtilecfg: the palette is not 1",
     "start": "#GP: ldtilecfg: the start row is not 0",
