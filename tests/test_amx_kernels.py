@@ -29,10 +29,10 @@ FEWEST = 6
 """MIN_TILE_TOKENS of include/block_tiles.hpp: below it the vectors do the work."""
 
 BLOCKS = {
-    "published": {"hidden": 512, "columns": 512, "tables": 128, "rows": 256},
+    "published": {"hidden": 512, "columns": 64, "tables": 128, "rows": 256},
     "blocks of 16": {"hidden": 96, "columns": 100, "tables": 120, "rows": 2, "block": 16},
-    "blocks of 32": {"hidden": 500, "columns": 500, "tables": 33, "rows": 32, "block": 32},
-    "blocks of 128": {"hidden": 768, "columns": 768, "tables": 20, "rows": 4096, "block": 128},
+    "blocks of 32": {"hidden": 500, "columns": 50, "tables": 33, "rows": 32, "block": 32},
+    "blocks of 128": {"hidden": 768, "columns": 64, "tables": 48, "rows": 256, "block": 128},
     "one block": {"hidden": 64, "columns": 64, "tables": 9, "rows": 256, "block": 64},
 }
 DENSE = {
