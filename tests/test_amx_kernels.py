@@ -29,10 +29,10 @@ FEWEST = 6
 """MIN_TILE_TOKENS of include/block_tiles.hpp: below it the vectors do the work."""
 
 BLOCKS = {
-    "published": {"hidden": 512, "columns": 512, "tables": 128, "rows": 256},
+    "published": {"hidden": 512, "columns": 64, "tables": 128, "rows": 256},
     "blocks of 16": {"hidden": 96, "columns": 100, "tables": 120, "rows": 2, "block": 16},
-    "blocks of 32": {"hidden": 500, "columns": 500, "tables": 33, "rows": 32, "block": 32},
-    "blocks of 128": {"hidden": 768, "columns": 768, "tables": 20, "rows": 4096, "block": 128},
+    "blocks of 32": {"hidden": 500, "columns": 50, "tables": 33, "rows": 32, "block": 32},
+    "blocks of 128": {"hidden": 768, "columns": 64, "tables": 48, "rows": 256, "block": 128},
     "one block": {"hidden": 64, "columns": 64, "tables": 9, "rows": 256, "block": 64},
 }
 DENSE = {
@@ -130,6 +130,18 @@ def test_no_int8_sum_of_products_leaves_32_bits(hidden: int) -> None:
     x = sign[None] * np.linspace(0.5, 2.0, 9, dtype=np.float32)[:, None]
     exact = oracle.project(oracle.layer_norm(x, weights), weights)
     np.testing.assert_allclose(both(weights, "int8")[0].project(x), exact, rtol=Z_TOLERANCE["int8"])
+
+
+@pytest.mark.skipif(bool(why_not(ISAS["amx"])), reason=f"tiles: {why_not(ISAS['amx']) or '-'}")
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_real_tiles_do_what_emulated_ones_do(layer: str, dtype: str) -> None:
+    """Bit by bit: this is the test of the emulation, on CPUs that have tiles."""
+    weights = random_weights(**LAYERS[layer])
+    tiles, real = both(weights, dtype)[0], make(weights, dtype, TABLE[dtype], isa="amx")
+    for batch in (1, FEWEST, 50):
+        x = inputs(batch, weights.hidden)
+        assert (real.project(x) == tiles.project(x)).all()
 
 
 REFUSED = {
