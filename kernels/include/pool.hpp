@@ -14,7 +14,7 @@
 
 // One turn of a loop that waits for another thread. After a while the CPU goes to whoever else wants it: there may be more
 // threads than CPUs.
-static inline void wait_turn(int turn) {
+static inline void wait_turn(i64 turn) {
     if (turn > 10000) {
         sched_yield();
         return;
@@ -24,25 +24,19 @@ static inline void wait_turn(int turn) {
 #endif
 }
 
-// Where all threads of one task meet before any goes on.
+// Where all threads of one task meet before any goes on: everyone waits for a count that only grows.
 class Barrier {
 public:
     explicit Barrier(i64 threads) : threads_(threads) {}
     void wait() {
-        if (threads_ <= 1) return;
-        const i64 round = round_.load(std::memory_order_relaxed);
-        if (waiting_.fetch_add(1, std::memory_order_acq_rel) + 1 == threads_) {
-            waiting_.store(0, std::memory_order_relaxed);
-            round_.store(round + 1, std::memory_order_release);
-        } else {
-            for (int turn = 0; round_.load(std::memory_order_acquire) == round; ++turn) wait_turn(turn);
-        }
+        const i64 ticket = count_.fetch_add(1, std::memory_order_acq_rel);
+        const i64 goal = (ticket / threads_ + 1) * threads_;
+        for (i64 turn = 0; count_.load(std::memory_order_acquire) < goal; ++turn) wait_turn(turn);
     }
 
 private:
-    const i64 threads_;
-    std::atomic<i64> waiting_{0};
-    alignas(64) std::atomic<i64> round_{0};
+    alignas(64) std::atomic<i64> count_{0};
+    alignas(64) const i64 threads_;
 };
 
 class Pool {
@@ -69,7 +63,7 @@ public:
         }
         wake_.notify_all();
         task(argument, 0, threads);
-        for (int turn = 0; left_.load(std::memory_order_acquire); ++turn) wait_turn(turn);
+        for (i64 turn = 0; left_.load(std::memory_order_acquire); ++turn) wait_turn(turn);
     }
 
     ~Pool() {

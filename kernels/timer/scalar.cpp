@@ -27,26 +27,6 @@ void pin(i64 cpu) {
     pthread_setaffinity_np(pthread_self(), sizeof one, &one);
 }
 
-// Everyone spins on a count that only grows; a thread that has to wait long lets others have the CPU.
-class Barrier {
-public:
-    explicit Barrier(i64 threads) : threads_(threads) {}
-    void wait() {
-        const i64 ticket = count_.fetch_add(1, std::memory_order_acq_rel);
-        const i64 goal = (ticket / threads_ + 1) * threads_;
-        for (i64 spin = 0; count_.load(std::memory_order_acquire) < goal; ++spin) {
-            if (spin > 100000) sched_yield();
-#if defined(__x86_64__)
-            __builtin_ia32_pause();
-#endif
-        }
-    }
-
-private:
-    alignas(64) std::atomic<i64> count_{0};
-    i64 threads_;
-};
-
 // Runs body(thread) on pinned threads of its own, so that the caller's affinity stays. False if a thread cannot start.
 template <class Body>
 bool pinned(const i64* cpus, i64 threads, Body body) {
