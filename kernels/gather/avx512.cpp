@@ -53,13 +53,13 @@ struct Rows {
 
     inline void group(const char* data, i64 row_bytes, i64 token, i64 stripe, i64 first, i64 last,
                       bool starts) const {
+        constexpr i64 SIZE = static_cast<i64>(sizeof(Element));
+        const i64 begin = stripe * t.stripe;
         i64 c = 0;
         for (; c + 256 <= t.stripe; c += 256)
-            columns<16>(data, row_bytes, token, c * static_cast<i64>(sizeof(Element)), stripe * t.stripe + c, first, last, starts);
-        for (; c + 128 <= t.stripe; c += 128)
-            columns<8>(data, row_bytes, token, c * static_cast<i64>(sizeof(Element)), stripe * t.stripe + c, first, last, starts);
-        for (; c < t.stripe; c += 64)
-            columns<4>(data, row_bytes, token, c * static_cast<i64>(sizeof(Element)), stripe * t.stripe + c, first, last, starts);
+            columns<16>(data, row_bytes, token, c * SIZE, begin + c, first, last, starts);
+        for (; c + 128 <= t.stripe; c += 128) columns<8>(data, row_bytes, token, c * SIZE, begin + c, first, last, starts);
+        for (; c < t.stripe; c += 64) columns<4>(data, row_bytes, token, c * SIZE, begin + c, first, last, starts);
     }
 };
 

@@ -4,8 +4,9 @@
 // come from four tables; rows are stored so that blends alone bring them there (no shuffle): in every dword, table k keeps its
 // bytes rotated by k places (kernels/tables.py), and byte p of the m-th blend comes from table (p + m) mod 4. Eight blends and
 // four vpdpbusd make 64 columns of four tables; scores are quantised to 8 bits a token, sums are exact in 32 bits and leave as
-// fp32 once a tile. Leans on vpblendmb/w zmm (4 a cycle on Zen 5, ports 0 and 5 on Ice Lake-SP) and vpdpbusd (2 a cycle).
-// Bound: vector pipes, 3 cycles for 256 bytes where the rows are near; else the level that holds them.
+// fp32 once a tile. Leans on vpblendmb/w zmm (4 a cycle on Zen 5, 2 on Zen 4, ports 0 and 5 on Ice Lake-SP) and vpdpbusd (2 a
+// cycle on Zen 5, 1 on Zen 4). Bound: vector pipes, 3 cycles for 256 bytes where the rows are near (Zen 4: 6, of which the loads
+// take 4); else the level that holds them.
 #include <immintrin.h>
 
 #include <cmath>
@@ -18,12 +19,26 @@ namespace {
 constexpr __mmask64 ODD_BYTES = 0xaaaaaaaaaaaaaaaaull;
 constexpr __mmask32 ODD_WORDS = 0xaaaaaaaau;
 
+// A load that stays single: GCC 12 makes it an operand of several blends, and twice the loads are the bound on Zen 4. (The
+// address sanitizer does not see into assembler, so it gets the ordinary load.)
+inline __m512i load(const char* from) {
+#ifdef __SANITIZE_ADDRESS__
+    return _mm512_loadu_si512(from);
+#else
+    __m512i v;
+    asm("vmovdqu64 %1, %0" : "=v"(v) : "m"(*reinterpret_cast<const __m512i_u*>(from)));
+    return v;
+#endif
+}
+
 struct Rows {
     using Element = std::int8_t;
     const Tables& t;
     const Code* codes;
     i64 stride;
-    const std::uint8_t* weights;  // [tokens][weight_stride], zero beyond the tables
+    // [tokens][weight_stride]: four dwords for four tables, the m-th with the score of table (p + m) mod 4 in byte p, like
+    // the m-th blend; zero beyond the tables.
+    const std::uint32_t* weights;
     i64 weight_stride;
     std::int32_t* sums;
     i64 sum_stride;
@@ -39,22 +54,22 @@ struct Rows {
             for (int j = 0; j < 4; ++j)
                 sum[c][j] = starts ? _mm512_setzero_si512() : _mm512_loadu_si512(out + 64 * c + 16 * j);
         const Code* code = codes + token * stride;
-        const std::uint8_t* weight = weights + token * weight_stride;
+        const std::uint32_t* rotated = weights + token * weight_stride;
+        const i64 table_bytes = t.rows * row_bytes;
+        const char* start = data + first * table_bytes + offset;
         for (i64 table = first; table < last; table += 4) {
-            std::uint32_t four;
-            __builtin_memcpy(&four, weight + table, 4);
-            // Scores rotated like the blends: byte p of w[m] is the score of table (p + m) mod 4.
+            const std::uint32_t* four = rotated + table;
             __m512i w[4];
 #pragma GCC unroll 4
-            for (int m = 0; m < 4; ++m)
-                w[m] = _mm512_set1_epi32(static_cast<int>(m ? four >> (8 * m) | four << (32 - 8 * m) : four));
+            for (int m = 0; m < 4; ++m) w[m] = _mm512_set1_epi32(static_cast<int>(four[m]));
             const char* row[4];
 #pragma GCC unroll 4
-            for (int k = 0; k < 4; ++k) row[k] = data + ((table + k) * t.rows + code[table + k]) * row_bytes + offset;
+            for (int k = 0; k < 4; ++k) row[k] = start + k * table_bytes + code[table + k] * row_bytes;
+            start += 4 * table_bytes;
 #pragma GCC unroll 4
             for (int c = 0; c < CHUNKS; ++c) {
-                const __m512i a = _mm512_loadu_si512(row[0] + 64 * c), b = _mm512_loadu_si512(row[1] + 64 * c);
-                const __m512i d = _mm512_loadu_si512(row[2] + 64 * c), e = _mm512_loadu_si512(row[3] + 64 * c);
+                const __m512i a = load(row[0] + 64 * c), b = load(row[1] + 64 * c);
+                const __m512i d = load(row[2] + 64 * c), e = load(row[3] + 64 * c);
                 const __m512i ab = _mm512_mask_blend_epi8(ODD_BYTES, a, b), de = _mm512_mask_blend_epi8(ODD_BYTES, d, e);
                 const __m512i bd = _mm512_mask_blend_epi8(ODD_BYTES, b, d), ea = _mm512_mask_blend_epi8(ODD_BYTES, e, a);
                 sum[c][0] = _mm512_dpbusd_epi32(sum[c][0], w[0], _mm512_mask_blend_epi16(ODD_WORDS, ab, de));
@@ -109,13 +124,18 @@ float scale_scores(const Tables& t, const Code* codes, const float* scores, floa
     return largest;
 }
 
-// weights = round(scaled 255 / largest); returns what a weight of one stands for. A NaN or infinity: NaN.
-float quantise(const float* scaled, float largest, i64 count, std::uint8_t* weights) {
+// weights = round(scaled 255 / largest), in fours as `Rows` wants them; returns what a weight of one stands for. A NaN or
+// infinity: NaN.
+float quantise(const float* scaled, float largest, i64 count, std::uint32_t* weights) {
+    const __m512i fours = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    const __m512i rotation = _mm512_setr_epi32(0, 8, 16, 24, 0, 8, 16, 24, 0, 8, 16, 24, 0, 8, 16, 24);
     const bool finite = std::isfinite(largest);
     const __m512 factor = _mm512_set1_ps(finite && largest > 0.0f ? 255.0f / largest : 0.0f);
     for (i64 t = 0; t < count; t += 16) {
-        const __m512i whole = finite ? _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(scaled + t), factor)) : _mm512_setzero_si512();
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(weights + t), _mm512_cvtusepi32_epi8(whole));
+        const __m512 value = _mm512_mul_ps(_mm512_loadu_ps(scaled + t), factor);
+        const __m512i whole = finite ? _mm512_cvtps_epi32(value) : _mm512_setzero_si512();
+        const __m512i bytes = _mm512_castsi128_si512(_mm512_cvtusepi32_epi8(whole));
+        _mm512_storeu_si512(weights + t, _mm512_rorv_epi32(_mm512_permutexvar_epi32(fours, bytes), rotation));
     }
     return finite ? largest / 255.0f : NAN;
 }
@@ -131,9 +151,9 @@ LOOKUPSIM_EXPORT i64 gather_int8(const Tables* t, const Code* codes, const float
     const i64 weight_stride = (t->tables + 15) / 16 * 16;
     const auto count = [](i64 n) { return static_cast<std::size_t>(n); };
     thread_local Workspace workspace;
-    workspace.start(Workspace::space<std::uint8_t>(count(tokens * weight_stride)) + Workspace::space<float>(count(tokens)) +
+    workspace.start(Workspace::space<std::uint32_t>(count(tokens * weight_stride)) + Workspace::space<float>(count(tokens)) +
                     Workspace::space<float>(count(weight_stride)));
-    std::uint8_t* weights = workspace.take<std::uint8_t>(count(tokens * weight_stride));
+    std::uint32_t* weights = workspace.take<std::uint32_t>(count(tokens * weight_stride));
     float* steps = workspace.take<float>(count(tokens));
     float* scaled = workspace.take<float>(count(weight_stride));
     for (i64 token = 0; token < tokens; ++token) {

@@ -54,9 +54,9 @@ static inline void gather_tile(const Tables& t, const Code* codes, i64 code_stri
             for (i64 first = s.table_begin; first < s.table_end; first += group) {
                 const i64 last = std::min(first + group, s.table_end), beyond = std::min(last + group, s.table_end);
                 // The next group lies behind this one; after the last comes the first of the next stripe.
-                const bool turn = last == s.table_end;
-                const i64 next_tables = !turn ? beyond - last : stripe + 1 < stripe_end ? std::min(group, s.table_end - s.table_begin) : 0;
-                const char* ahead = next_tables == 0 ? data : turn ? data + stripe_bytes + s.table_begin * table_bytes : data + last * table_bytes;
+                const bool turn = last == s.table_end, none = turn && stripe + 1 == stripe_end;
+                const i64 next_tables = none ? 0 : turn ? std::min(group, s.table_end - s.table_begin) : beyond - last;
+                const char* ahead = data + (none ? 0 : turn ? stripe_bytes + s.table_begin * table_bytes : last * table_bytes);
                 const char* ahead_end = ahead + next_tables * table_bytes;
                 const i64 share =
                     s.bulk == BULK_LINEAR ? (next_tables * table_bytes / 64 + end - base - 1) / (end - base) * 64 : 0;

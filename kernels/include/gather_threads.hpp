@@ -47,7 +47,8 @@ struct GatherPass {
     i64 columns() const { return (t.columns + t.stripe - 1) / t.stripe * t.stripe; }
 
     void run(const GatherSchedule& s, float* to, i64 stride, i64 stripe_begin, i64 stripe_end, BadCode& bad) const {
-        bad.note(gather(&t, codes, scores, code_stride, tokens, to, stride, stripe_begin, stripe_end, &s), first_token * t.tables);
+        const i64 place = gather(&t, codes, scores, code_stride, tokens, to, stride, stripe_begin, stripe_end, &s);
+        bad.note(place, first_token * t.tables);
     }
 };
 

@@ -145,7 +145,8 @@ void run(const Published& p, const float* x, i64 x_stride, i64 tokens, float* y,
     };
     region(pool, threads, [&](i64 thread, i64 all) {
         tiles(thread, all, [&](i64 begin, i64 end) {
-            p.layer_norm(x + begin * x_stride, x_stride, end - begin, p.hidden, p.gamma, p.beta, p.epsilon, x1 + begin * d, d, nullptr);
+            p.layer_norm(x + begin * x_stride, x_stride, end - begin, p.hidden, p.gamma, p.beta, p.epsilon, x1 + begin * d, d,
+                         nullptr);
         });
     });
     for (i64 r = 0; r < p.repeats; ++r) {
