@@ -27,7 +27,7 @@ class Instruction:
     name: str
     symbol: str
     products: int = 0
-    """Multiplications in one instruction of 512 bits."""
+    """Multiplications in one instruction of 512 bits; 0 where they are not counted."""
 
 
 RATES = (
@@ -51,7 +51,30 @@ RATES = (
     Instruction("divide", "peak_divide"),
     Instruction("exp_vectors", "peak_exp_vectors"),
     Instruction("prefetch", "peak_prefetch"),
+    Instruction("add", "peak_add"),
+    Instruction("multiply", "peak_multiply"),
+    Instruction("blend_bytes", "peak_blend_bytes"),
+    Instruction("blend_words", "peak_blend_words"),
+    Instruction("compare", "peak_compare"),
+    Instruction("load", "peak_load"),
+    Instruction("broadcast", "peak_broadcast"),
+    Instruction("store", "peak_store"),
+    Instruction("fma_fp32_256", "peak_fma_256"),
+    Instruction("add_256", "peak_add_256"),
+    Instruction("multiply_256", "peak_multiply_256"),
+    Instruction("add_int_256", "peak_add_int_256"),
+    Instruction("and_256", "peak_and_256"),
+    Instruction("shift_256", "peak_shift_256"),
+    Instruction("shift_right_256", "peak_shift_right_256"),
+    Instruction("min_256", "peak_min_256"),
+    Instruction("int_to_float_256", "peak_int_to_float_256"),
+    Instruction("multiply_add_int16_256", "peak_multiply_add_int16_256"),
+    Instruction("compare_256", "peak_compare_256"),
+    Instruction("load_256", "peak_load_256"),
+    Instruction("broadcast_256", "peak_broadcast_256"),
+    Instruction("store_256", "peak_store_256"),
 )
+"""On vectors of 512 bits; names that end in _256 on 256."""
 LATENCIES = (
     Instruction("fma_fp32", "peak_fma_chain"),
     Instruction("dot_bf16", "peak_dot_bf16_chain"),

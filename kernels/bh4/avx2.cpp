@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "lookup.hpp"
+#include "mca.hpp"
 
 namespace {
 
@@ -66,6 +67,7 @@ void block(const char* w, i64 w_stride, const char* x, i64 x_stride, i64 steps, 
     __m256 sum[TOKENS][2];
     for (auto& s : sum) s[0] = s[1] = _mm256_setzero_ps();
     for (i64 k = 0; k < steps; ++k, w += w_stride, x += 4) {
+        LOOKUPSIM_LOOP_FOR("block", TOKENS, Dot::PER_DWORD + Dot::WHOLE);  // 1 fp32, 2 bf16, 3 int16
         const __m256 a = _mm256_loadu_ps(reinterpret_cast<const float*>(w));
         const __m256 b = _mm256_loadu_ps(reinterpret_cast<const float*>(w) + 8);
 #pragma GCC unroll 6
@@ -101,6 +103,7 @@ void butterfly(float* y, i64 d, i64 size) {
     for (i64 h = size; h < d; h *= 2)
         for (i64 base = 0; base < d; base += 2 * h)
             for (i64 i = base; i < base + h; i += 8) {
+                LOOKUPSIM_LOOP("butterfly");
                 const __m256 a = _mm256_loadu_ps(y + i), b = _mm256_loadu_ps(y + i + h);
                 _mm256_storeu_ps(y + i, _mm256_add_ps(a, b));
                 _mm256_storeu_ps(y + i + h, _mm256_sub_ps(a, b));

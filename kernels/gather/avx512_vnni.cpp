@@ -12,6 +12,7 @@
 
 #include "aligned.hpp"
 #include "gather.hpp"
+#include "mca.hpp"
 
 namespace {
 
@@ -40,6 +41,7 @@ struct Rows {
         const Code* code = codes + token * stride;
         const std::uint8_t* weight = weights + token * weight_stride;
         for (i64 table = first; table < last; table += 4) {
+            LOOKUPSIM_LOOP_FOR("gather", sizeof(Element), CHUNKS);
             std::uint32_t four;
             __builtin_memcpy(&four, weight + table, 4);
             // Scores rotated like the blends: byte p of w[m] is the score of table (p + m) mod 4.
