@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-_WIDTH = re.compile(r"%([xyz]mm)\d+")
+_WIDTH = re.compile(r"%([txyz]mm)\d+")
 _FMA = re.compile(r"^vfn?m(?:add|sub)(?:132|213|231)(ps|ss|pd|sd)$")
 _MOVES = re.compile(r"^v(?:mov[au]p[sd]|movdq[au](?:8|16|32|64)?|lddqu)$")
 _LOGIC = {"vandps": "vpandd", "vpand": "vpandd", "vpandq": "vpandd", "vpor": "vpord", "vporq": "vpord", "vorps": "vpord",
@@ -39,6 +39,8 @@ def kinds_x86(text: str) -> tuple[str, ...]:
     """Kinds of one x86 instruction in AT&T syntax."""
     mnemonic, operands = text.split()[0], split_operands(text)
     widths = _WIDTH.findall(text)
+    if "tmm" in widths:
+        return (f"{mnemonic} tmm",)
     if not widths or not mnemonic.startswith("v"):
         return ()
     width = max(widths)
@@ -88,3 +90,11 @@ def count_kinds(body: Iterable[str], machine: str) -> Counter[str]:
     """How often each kind stands in a loop."""
     kinds = kinds_x86 if machine == "x86_64" else kinds_aarch64
     return Counter(kind for text in body for kind in kinds(text))
+
+
+def same_work(one: Counter[str], other: Counter[str]) -> bool:
+    """Whether `other` holds the vector instructions of `one`, once or (unrolled) several times."""
+    if set(one) != set(other) or not one:
+        return one == other
+    factors = {other[kind] / count for kind, count in one.items()}
+    return len(factors) == 1 and min(factors) >= 1 and min(factors) == int(min(factors))

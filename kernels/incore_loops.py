@@ -16,7 +16,10 @@ _LABEL = re.compile(r"^\s*([.\w$]+):")
 _NUMERIC = re.compile(r"^(\d+)b$")
 _JUMP = {
     "x86_64": re.compile(r"^j[a-z]+\s+([.\w$]+)$"),
-    "aarch64": re.compile(r"^(?:b|b\.\w+|cbn?z\s+\w+,|tbn?z\s+\w+,\s*#?\w+,)\s+([.\w$]+)$"),
+    "aarch64": re.compile(
+        r"^(?:b|b\.?(?:eq|ne|c[sc]|h[is]|l[oset]|mi|pl|v[sc]|g[et]|al|any|none|first|n?last)"
+        r"|cbn?z\s+\w+,|tbn?z\s+\w+,\s*#?\w+,)\s+([.\w$]+)$"
+    ),
 }
 
 
@@ -30,23 +33,13 @@ class Loop:
     copies: int = 1
     branches: int = 0
 
-    @property
-    def mnemonics(self) -> tuple[str, ...]:
-        """Mnemonics in alphabetical order: what two compilations of a loop share, whatever their registers."""
-        return mnemonics(self.body)
-
-
-def mnemonics(body: tuple[str, ...]) -> tuple[str, ...]:
-    """First words of the instructions, sorted."""
-    return tuple(sorted(line.split()[0] for line in body))
-
 
 def _clean(line: str, machine: str) -> str:
     return " ".join(line.split(COMMENT[machine])[0].split())
 
 
 def _is_instruction(text: str) -> bool:
-    return bool(text) and not text.startswith(".") and not text.endswith(":")
+    return bool(text) and not text.startswith((".", "#")) and not text.endswith(":")
 
 
 def _spans(lines: list[str], machine: str) -> Iterator[tuple[int, int]]:
@@ -68,9 +61,9 @@ def _body(lines: list[str], span: tuple[int, int], machine: str) -> tuple[str, .
 
 
 def all_loops(assembly: str, machine: str) -> set[tuple[str, ...]]:
-    """Sorted mnemonics of every loop."""
+    """The body of every loop."""
     lines = assembly.splitlines()
-    return {mnemonics(_body(lines, span, machine)) for span in _spans(lines, machine)}
+    return {_body(lines, span, machine) for span in _spans(lines, machine)}
 
 
 def marked_loops(assembly: str, machine: str) -> dict[str, Loop]:

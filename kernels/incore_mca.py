@@ -15,7 +15,7 @@ TOOL, PACKAGE = "llvm-mca-22", "llvm-22"
 ITERATIONS = 500
 COPIES = 24
 _MEMORY = re.compile(r"-?[\w.+*]*\([^)]*\)(?:\{1to\d+\})?")
-_LOADS_ONLY = re.compile(r"^(?:v?mov|vlddqu|vp?broadcast|mov|lea)")
+_FOLDS = re.compile(r"^v(?:fn?m(?:add|sub)|pdp|dpbf16|add|sub|mul|min|max|padd|psub|pand|pmadd|and)")
 
 
 class McaError(Exception):
@@ -72,7 +72,7 @@ def _run(tool: str, lines: Sequence[str], machine: str, cpu: str, iterations: in
 def _register_form(text: str) -> str:
     """An arithmetic instruction with its memory operand replaced by a register, so that its latency is that of the arithmetic."""
     mnemonic = text.split()[0]
-    if not mnemonic.startswith("v") or _LOADS_ONLY.match(mnemonic) or text.rstrip().endswith(")"):
+    if not _FOLDS.match(mnemonic):
         return text
     width = max(re.findall(r"%([xyz]mm)\d+", text), default="")
     return _MEMORY.sub(f"%{width}0", text, count=1) if width and "(" in text else text
@@ -87,6 +87,8 @@ def analyse(tool: str, body: Sequence[str], machine: str, cpu: str) -> LoopCycle
     record = _run(tool, body, machine, cpu, ITERATIONS)
     (region,) = record["CodeRegions"]  # type: ignore[misc]
     names = record["TargetInfo"]["Resources"]  # type: ignore[index]
+    if len(region["Instructions"]) != len(body):
+        raise McaError(f"{TOOL} reads {len(region['Instructions'])} of {len(body)} instructions: {body}")
     total = len(body)  # the row behind the last instruction is the sum
     used = {
         item["ResourceIndex"]: float(item["ResourceUsage"])
@@ -107,8 +109,8 @@ def analyse(tool: str, body: Sequence[str], machine: str, cpu: str) -> LoopCycle
 
 
 def alone(tool: str, template: str, machine: str, cpu: str) -> float:
-    """Cycles of one instruction among independent copies of itself; {i} in `template` is the copy's register, {o} its offset."""
-    lines = [template.format(i=i, o=64 * i) for i in range(COPIES)]
+    """Cycles of one instruction among independent copies of itself; see kernels/data/instruction_throughput.yaml."""
+    lines = [template.format(i=i, o=64 * i, t=2 + i % 6, r=i % 12) for i in range(COPIES)]
     (region,) = _run(tool, lines, machine, cpu, ITERATIONS)["CodeRegions"]  # type: ignore[misc]
     summary = region["SummaryView"]
     return float(summary["TotalCycles"] / summary["Iterations"] / COPIES)
