@@ -14,8 +14,8 @@ import numpy as np
 from simulator.phases import Work
 from simulator.resources import Resources
 
-MADD_INSTRUCTIONS_INT8 = 3.0  # vpmaddubsw + vpmaddwd + vpaddd where vpdpbusd is missing
-MADD_INSTRUCTIONS_INT16 = 2.0  # vpmaddwd + vpaddd where vpdpwssd is missing
+MULTIPLIES_INT8 = 2.0  # vpmaddubsw + vpmaddwd where vpdpbusd is missing, and a vpaddd on any pipe
+MULTIPLIES_INT16 = 1.0  # vpmaddwd where vpdpwssd is missing, and a vpaddd on any pipe
 WIDEN_INSTRUCTIONS_BF16 = 1.0  # a shift per half vector where vdpbf16ps is missing
 
 
@@ -65,10 +65,10 @@ def multiplies(work: Work, r: Resources) -> Multiplies:
     instructions: Any = work.macs_fp32 / r.lanes
     cycles: Any = instructions / r.fma_per_cycle
     alu: Any = 0.0
-    for macs, per_lane, rate, emulation in (
-        (work.macs_bf16, 2.0, r.dot_bf16_per_cycle, 2.0),  # two fp32 multiply-adds after widening
-        (work.macs_int16, 2.0, r.dot_int16_per_cycle, MADD_INSTRUCTIONS_INT16),
-        (work.macs_int8, 4.0, r.dot_int8_per_cycle, MADD_INSTRUCTIONS_INT8),
+    for macs, per_lane, rate, emulation, additions in (
+        (work.macs_bf16, 2.0, r.dot_bf16_per_cycle, 2.0, 0.0),  # two fp32 multiply-adds after widening
+        (work.macs_int16, 2.0, r.dot_int16_per_cycle, MULTIPLIES_INT16, 1.0),
+        (work.macs_int8, 4.0, r.dot_int8_per_cycle, MULTIPLIES_INT8, 1.0),
     ):
         if _is_zero(macs):
             continue
@@ -77,16 +77,21 @@ def multiplies(work: Work, r: Resources) -> Multiplies:
         emulated = native * emulation
         instructions = instructions + _select(has, native, emulated)
         cycles = cycles + _select(has, _per(native, rate) if np.any(has) else 0.0, emulated / r.fma_per_cycle)
+        if additions:
+            alu = alu + _select(has, 0.0, native * r.lanes * additions)
     if not _is_zero(work.macs_bf16):
         widening = work.macs_bf16 * WIDEN_INSTRUCTIONS_BF16 / 6.0  # shared by the 6 rows of a register block
-        alu = _select(r.dot_bf16_per_cycle > 0.0, 0.0, widening)
+        alu = alu + _select(r.dot_bf16_per_cycle > 0.0, 0.0, widening)
     return Multiplies(cycles, instructions, alu)
 
 
 def core_cycles(work: Work, r: Resources) -> CoreCycles:
     """Cycles that the whole of `work` would take on one core."""
     multiply = multiplies(work, r)
-    alu = (work.alu + multiply.alu) / (r.lanes * r.alu_per_cycle)
+    # Multiplies and conversions take pipes that ALU operations could have: all of them together fill the vector pipes.
+    pipes = np.maximum(r.alu_per_cycle, r.fma_per_cycle)
+    alu = (multiply.cycles * r.fma_per_cycle + (work.alu + multiply.alu + work.convert) / r.lanes) / pipes
+    alu = np.maximum(alu, (work.alu + multiply.alu) / (r.lanes * r.alu_per_cycle))
     convert = work.convert / (r.lanes * r.convert_per_cycle)
     memory_uops = (work.load_bytes + work.store_bytes) / (4.0 * r.lanes)
     uops = multiply.instructions + (work.alu + multiply.alu + work.convert) / r.lanes + memory_uops + work.scalar_uops

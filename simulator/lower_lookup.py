@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.lowering import FAR, Context, imbalance, layer_norm, sequential, sharing
+from simulator.lowering import FAR, LONG_LATENCY, Context, across_lanes, imbalance, layer_norm, sequential, sharing
 from simulator.machine import interpolate_log
 from simulator.phases import Access, Phase, Stream, Work
 from simulator.resources import Resources
@@ -38,9 +38,6 @@ BUTTERFLY_CYCLES = 3.0
 
 ROW_GROUP_CYCLES = 7.0
 """Loop and code -> address overhead of one group of rows (measured with a gather kernel on 16 KiB tables)."""
-
-ACCUMULATOR_CYCLES = 1.5
-"""Load + store of one accumulator register around a group of rows (same measurement)."""
 
 CHAINS_IN_WINDOW = 2.0
 """Row groups of different tokens whose accumulator chains the out-of-order window holds side by side."""
@@ -96,6 +93,8 @@ def _bh4(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context
     macs = elements * op.block
     levels = np.where(schedule.folded > 0.0, np.log2(width / op.block), np.log2(width))
     requantise = 0.0 if op.projection_dtype == "fp32" else 1.0
+    scaled = 1.0 if op.projection_dtype in ("int16", "int8") else 0.0  # by the token's largest magnitude: one more pass
+    mixed = batch * rep * width
     tile = np.minimum(np.maximum(schedule.token_tile, PROJECTION_TILE), 512.0)
     tokens = np.where(by_tokens, np.maximum(batch / r.threads, 1.0), batch)
     reuse = np.minimum(tokens, REGISTER_TOKENS)
@@ -118,12 +117,14 @@ def _bh4(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context
     butterfly = Phase(
         name="hadamard",
         work=Work(
-            macs_fp32=2.0 * batch * rep * width,
+            macs_fp32=2.0 * mixed,
             alu=elements * (levels + 2.0 * requantise),
             convert=elements * requantise,
-            load_bytes=elements * 4.0,
-            store_bytes=elements * (4.0 if op.projection_dtype == "fp32" else operand),
-            chain_cycles=elements / r.lanes * BUTTERFLY_CYCLES,
+            # Butterfly in place, back to activations, and once at the end the mix of sums, input and bias.
+            load_bytes=elements * (8.0 + 4.0 * scaled) + mixed * 12.0,
+            store_bytes=elements * (4.0 + operand) + mixed * 4.0,
+            chain_cycles=elements / r.lanes * BUTTERFLY_CYCLES
+            + batch * rep * op.stages * scaled * (across_lanes(r) + LONG_LATENCY * r.fma_latency_cycles),
             efficiency=r.kernel_efficiency,
         ),
         streams=(
@@ -215,9 +216,9 @@ def _gather_work(
     spilled = np.where(registers > r.registers - 4.0, 1.0, 0.0)
     round_trips = np.where(spilled > 0.0, op.tables, groups)
     accumulator_bytes = context.batch * op.output * 4.0 * round_trips
-    chain = (
-        context.batch * groups * stripes * (ROW_GROUP_CYCLES + ACCUMULATOR_CYCLES * np.minimum(registers, r.registers))
-    )
+    vector_bytes = 4.0 * r.lanes
+    around = vector_bytes / r.load_bytes_per_cycle + vector_bytes / r.store_bytes_per_cycle  # an accumulator's way in and out
+    chain = context.batch * groups * stripes * (ROW_GROUP_CYCLES + around * np.minimum(registers, r.registers))
     lines = elements * element / r.line_bytes
     return (
         Work(

@@ -65,7 +65,8 @@ struct DotInt16 {
 template <class Dot, int TOKENS>
 void block(const char* w, i64 w_stride, const char* x, i64 x_stride, i64 steps, float* y, i64 y_stride) {
     __m256 sum[TOKENS][2];
-    for (auto& s : sum) s[0] = s[1] = _mm256_setzero_ps();
+#pragma GCC unroll 6  // or GCC keeps the sums in memory: 12 cycles a step on Zen 4 in place of 6
+    for (int t = 0; t < TOKENS; ++t) sum[t][0] = sum[t][1] = _mm256_setzero_ps();
     for (i64 k = 0; k < steps; ++k, w += w_stride, x += 4) {
         LOOKUPSIM_LOOP_FOR("block", TOKENS, Dot::PER_DWORD + Dot::WHOLE);  // 1 fp32, 2 bf16, 3 int16
         const __m256 a = _mm256_loadu_ps(reinterpret_cast<const float*>(w));
@@ -77,6 +78,7 @@ void block(const char* w, i64 w_stride, const char* x, i64 x_stride, i64 steps, 
             sum[t][1] = Dot::dot(sum[t][1], b, v);
         }
     }
+#pragma GCC unroll 6
     for (int t = 0; t < TOKENS; ++t) {
         _mm256_storeu_ps(y + t * y_stride, sum[t][0]);
         _mm256_storeu_ps(y + t * y_stride + 8, sum[t][1]);
