@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from kernels.build import COMMON_FLAGS, ROOT, Variant, sources, variants
+from kernels.incore_items import ITEMS, loop_cycles
 from kernels.incore_kinds import count_kinds, kinds_aarch64, kinds_x86, same_work
 from kernels.incore_loops import Loop, all_loops, marked_loops
 from kernels.incore_mca import LoopCycles, McaError, alone, analyse, find_tool, tool_version
 from kernels.incore_targets import TARGETS, Toolchain, toolchains
-from kernels.incore_trust import DATA, DataError, Throughputs, known_cycles, throughputs, why_excluded
+from kernels.incore_trust import AGREEMENT, DATA, DataError, Throughputs, known_cycles, throughputs, why_excluded
 
 FORMAT_VERSION = 1
 STORED, MEASURED = DATA / "incore.json", DATA / "incore_measured.json"
@@ -156,7 +157,9 @@ def collect() -> dict[str, Any]:
         "missing": missing + sorted(refused),
         "sources_sha256": sources_digest(chosen),
         "alone": price_alone(tool, data),
-        "static": {name: {kind: round(value, 3) for kind, value in sorted(found.items())} for name, found in static.items()},
+        "static": {
+            name: {kind: round(value, 3) for kind, value in sorted(found.items())} for name, found in static.items()
+        },
         "loops": sorted(loops, key=lambda loop: (loop["source"], loop["loop"], loop["compiler"], loop["machine"])),
     }
     return judged(record, data, load_measured())
@@ -174,7 +177,34 @@ def judged(record: dict[str, Any], data: Throughputs, measured: dict[str, Any] |
             if not loop["as_unmarked"]:
                 reasons.append("the mark changed the compiler's code")
             found["excluded"] = reasons
+    if measured is not None:
+        _judge_by_stages(record["loops"], measured)
     return record
+
+
+def _judge_by_stages(loops: Sequence[dict[str, Any]], measured: dict[str, Any]) -> None:
+    """Excludes loops that llvm-mca finds slower than the whole measured stage around them. The stage was built by the first
+    compiler; another one's loop counts where it is the same instructions."""
+    target = measured["target"]
+    built = {
+        (loop["source"], loop["loop"]): loop
+        for loop in loops
+        if loop["compiler"] == "g++" and target in loop["targets"]
+    }
+    cycles = {
+        key: loop["targets"][target]["cycles"] for key, loop in built.items() if "cycles" in loop["targets"][target]
+    }
+    for item in ITEMS:
+        stage, total = measured["cycles_per_token"].get(item.name), loop_cycles(item, cycles)
+        if stage is None or total is None or total <= (1.0 + AGREEMENT) * stage["median"]:
+            continue
+        whole = f"the whole stage was measured at {stage['median']:.0f}"
+        reason = f"{item.name}: llvm-mca's loops take {total:.0f} cycles a token, {whole}"
+        keys = {(source, mark) for source, mark, _ in item.loops}
+        for loop in loops:
+            key = loop["source"], loop["loop"]
+            if key in keys and target in loop["targets"] and loop["kinds"] == built[key]["kinds"]:
+                loop["targets"][target]["excluded"].append(reason)
 
 
 def load_stored(path: Path = STORED) -> dict[str, Any]:

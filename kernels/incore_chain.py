@@ -14,7 +14,9 @@ ITERATIONS = 96
 _X86 = re.compile(r"%(\w+)")
 _ARM = re.compile(r"\b([xwvqdshb])(\d+)\b|\bsp\b")
 _MERGES_X86 = re.compile(r"^(?:vfn?m(?:add|sub)|vpdp|vdpbf16|tdp|vpternlog|vpermi2|vpermt2)")
-_MERGES_ARM = re.compile(r"^(?:fmla|fmls|bfdot|bfmmla|bfmlal|[su]+dot|[su]+mmla|[su]ml[as]l|ml[as]|ins|bsl|bit|bif|sri|sli)")
+_MERGES_ARM = re.compile(
+    r"^(?:fmla|fmls|bfdot|bfmmla|bfmlal|[su]+dot|[su]+mmla|[su]ml[as]l|ml[as]|ins|bsl|bit|bif|sri|sli)"
+)
 _WRITES_NOTHING = re.compile(r"^(?:v?u?comis[sd]|cmp[a-z]?|test[a-z]?|j[a-z]+|prefetch\w*|nop\w*|kortest\w|ktest\w)$")
 _NO_READ_OF_DESTINATION = re.compile(r"^(?:mov|lea|set|k|bsf|bsr|tzcnt|lzcnt|rorx|tile|v)")
 _LEGACY = {"a": "rax", "b": "rbx", "c": "rcx", "d": "rdx"}

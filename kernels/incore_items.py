@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from simulator.incore import core_cycles
 from simulator.lower_lookup import lower_lookup
@@ -99,8 +98,12 @@ def _gathers() -> list[Item]:
 
 
 def _others() -> list[Item]:
-    wide = tuple(("layer_norm/avx512.cpp", mark, trips) for mark, trips in (("sum", 8.0), ("squares", 8.0), ("scale", 32.0)))
-    narrow = tuple(("layer_norm/avx2.cpp", mark, trips) for mark, trips in (("sum", 32.0), ("squares", 32.0), ("scale", 64.0)))
+    wide = tuple(
+        ("layer_norm/avx512.cpp", mark, trips) for mark, trips in (("sum", 8.0), ("squares", 8.0), ("scale", 32.0))
+    )
+    narrow = tuple(
+        ("layer_norm/avx2.cpp", mark, trips) for mark, trips in (("sum", 32.0), ("squares", 32.0), ("scale", 64.0))
+    )
     return [
         Item("code_score fp32 zmm", "avx512", "code_score", SCORES, (("code_score/avx512.cpp", "code_score", 8.0),)),
         Item("code_score fp32 ymm", "avx2", "code_score", SCORES, (("code_score/avx2.cpp", "code_score", 128.0),)),
@@ -115,7 +118,12 @@ ITEMS = (*_blocks(), *_gathers(), *_others())
 def phase_of(item: Item, machine: Machine) -> Phase:
     """The phase of the model's lowering, for BATCH tokens on one thread, hot."""
     schedule = LookupSchedule(
-        token_tile=BATCH, table_group=UNBOUNDED, column_stripe=COLUMNS, split=SPLIT_TOKENS, prefetch_bytes=0.0, folded=1.0
+        token_tile=BATCH,
+        table_group=UNBOUNDED,
+        column_stripe=COLUMNS,
+        split=SPLIT_TOKENS,
+        prefetch_bytes=0.0,
+        folded=1.0,
     )
     context = Context(batch=BATCH, layers=1.0, evicted_bytes=0.0)
     phases = lower_lookup(item.operator, schedule, broadcastable(resolve(machine, 1.0)), context)
@@ -133,6 +141,3 @@ def loop_cycles(item: Item, cycles: Mapping[tuple[str, str], float]) -> float | 
     if not item.loops or any((source, mark) not in cycles for source, mark, _ in item.loops):
         return None
     return sum(trips * cycles[source, mark] for source, mark, trips in item.loops)
-
-
-__all__: list[Any] = ["BATCH", "ITEMS", "Item", "gather_shape", "loop_cycles", "phase_of", "predicted_cycles"]

@@ -50,9 +50,9 @@ def kinds_x86(text: str) -> tuple[str, ...]:
     if mnemonic in ("vbroadcastss", "vpbroadcastd") and in_memory is not None:
         return (f"broadcast {width}",)
     if _MOVES.match(mnemonic):
-        if in_memory is not None:
-            return (f"load {width}",)
-        return (f"{_BLEND[mnemonic]} {width}",) if "{%k" in text and mnemonic in _BLEND else ()
+        merges = "{%k" in text and "{z}" not in text and mnemonic in _BLEND
+        loads = (f"load {width}",) if in_memory is not None else ()
+        return (*((f"{_BLEND[mnemonic]} {width}",) if merges else ()), *loads)
     fused = _FMA.match(mnemonic)
     name = f"vfmadd231{fused[1]}" if fused else _LOGIC.get(mnemonic, mnemonic)
     if name == "vsubps":

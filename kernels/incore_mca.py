@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kernels.incore_chain import dependency_cycles
 
@@ -48,7 +49,9 @@ def find_tool() -> str:
     """Path of llvm-mca. Raises McaError that says what to install."""
     path = shutil.which(TOOL)
     if path is None:
-        raise McaError(f"make incore needs {TOOL}, which is not there: install {PACKAGE} (Debian: apt-get install {PACKAGE})")
+        raise McaError(
+            f"make incore needs {TOOL}, which is not there: install {PACKAGE} (Debian: apt-get install {PACKAGE})"
+        )
     return path
 
 
@@ -58,14 +61,14 @@ def tool_version(tool: str) -> str:
     return next((line.strip() for line in text.splitlines() if "version" in line), tool)
 
 
-def _run(tool: str, lines: Sequence[str], machine: str, cpu: str, iterations: int) -> dict[str, object]:
+def _run(tool: str, lines: Sequence[str], machine: str, cpu: str, iterations: int) -> dict[str, Any]:
     command = [tool, f"-mtriple={machine}-linux-gnu", f"-mcpu={cpu}", "--json", f"-iterations={iterations}"]
     source = "".join(f"{line}\n" for line in lines)
     done = subprocess.run(command, input=source, capture_output=True, text=True, timeout=120)
     if done.returncode:
         text = done.stderr.strip().splitlines()
         raise McaError(f"{TOOL} -mcpu={cpu}: {text[0] if text else 'no message'}")
-    found: dict[str, object] = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
@@ -78,15 +81,15 @@ def _register_form(text: str) -> str:
     return _MEMORY.sub(f"%{width}0", text, count=1) if width and "(" in text else text
 
 
-def _latencies(region: dict[str, object]) -> list[float]:
-    return [float(item["Latency"]) for item in region["InstructionInfoView"]["InstructionList"]]  # type: ignore[index]
+def _latencies(region: dict[str, Any]) -> list[float]:
+    return [float(item["Latency"]) for item in region["InstructionInfoView"]["InstructionList"]]
 
 
 def analyse(tool: str, body: Sequence[str], machine: str, cpu: str) -> LoopCycles:
     """Runs llvm-mca over a loop. Raises McaError."""
     record = _run(tool, body, machine, cpu, ITERATIONS)
-    (region,) = record["CodeRegions"]  # type: ignore[misc]
-    names = record["TargetInfo"]["Resources"]  # type: ignore[index]
+    (region,) = record["CodeRegions"]
+    names = record["TargetInfo"]["Resources"]
     if len(region["Instructions"]) != len(body):
         raise McaError(f"{TOOL} reads {len(region['Instructions'])} of {len(body)} instructions: {body}")
     total = len(body)  # the row behind the last instruction is the sum
@@ -97,7 +100,7 @@ def analyse(tool: str, body: Sequence[str], machine: str, cpu: str) -> LoopCycle
     }
     busiest = max(used, key=lambda index: used[index], default=None)
     registers = [_register_form(text) for text in body] if machine == "x86_64" else list(body)
-    plain = region if registers == list(body) else _run(tool, registers, machine, cpu, 1)["CodeRegions"][0]  # type: ignore[index]
+    plain = region if registers == list(body) else _run(tool, registers, machine, cpu, 1)["CodeRegions"][0]
     summary = region["SummaryView"]
     return LoopCycles(
         cycles=summary["TotalCycles"] / summary["Iterations"],
@@ -111,6 +114,6 @@ def analyse(tool: str, body: Sequence[str], machine: str, cpu: str) -> LoopCycle
 def alone(tool: str, template: str, machine: str, cpu: str) -> float:
     """Cycles of one instruction among independent copies of itself; see kernels/data/instruction_throughput.yaml."""
     lines = [template.format(i=i, o=64 * i, t=2 + i % 6, r=i % 12) for i in range(COPIES)]
-    (region,) = _run(tool, lines, machine, cpu, ITERATIONS)["CodeRegions"]  # type: ignore[misc]
+    (region,) = _run(tool, lines, machine, cpu, ITERATIONS)["CodeRegions"]
     summary = region["SummaryView"]
     return float(summary["TotalCycles"] / summary["Iterations"] / COPIES)

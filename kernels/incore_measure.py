@@ -98,6 +98,7 @@ def _stage(item: Item) -> tuple[Any, StageTask, tuple[Any, ...]]:
     ffn = LookupFfn(weights, table=table, stripe=COLUMNS if gathers else None, isa=item.isa)  # type: ignore[arg-type]
     tokens = 8 if gathers else 4
     rng = np.random.default_rng(1)
+    call: Any
     kept: Any
     recorder = _Recorder(ffn._functions[item.stage])
     ffn._functions[item.stage] = recorder

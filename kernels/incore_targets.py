@@ -17,7 +17,7 @@ _ARM = ("scalar", "neon")
 
 @dataclass(frozen=True)
 class Target:
-    """A scheduling model of LLVM (-mcpu). `isas`: kernels that the CPU runs; `spec`: the shipped description of it, '' if none."""
+    """A scheduling model of LLVM (-mcpu). `isas`: kernels that the CPU runs; `spec`: its shipped description, '' if none."""
 
     name: str
     machine: str
@@ -71,7 +71,7 @@ class Toolchain:
 
 def toolchains() -> tuple[list[Toolchain], list[str]]:
     """(compilers that are there, what is missing and what to install)."""
-    wanted = []
+    wanted: list[tuple[str, str, tuple[str, ...], str]] = []
     for kind in ("x86_64", "aarch64"):
         cross = kind != isa.machine()
         gcc = f"{kind}-linux-gnu-g++" if cross else "g++"

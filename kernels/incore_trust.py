@@ -50,7 +50,8 @@ def throughputs(path: Path = THROUGHPUT_FILE) -> Throughputs:
     try:
         record = yaml.safe_load(path.read_text())
         machines = [
-            Published(m["name"], tuple(m["targets"]), m["spec"] or "", m["source"], m["cycles"]) for m in record["machines"]
+            Published(m["name"], tuple(m["targets"]), m["spec"] or "", m["source"], m["cycles"])
+            for m in record["machines"]
         ]
         templates = dict(record["instructions"])
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
