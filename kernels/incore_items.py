@@ -90,7 +90,7 @@ def _gathers() -> list[Item]:
         shape = gather_shape(dtype)
         loops = ((f"gather/{isa}.cpp", mark, shape.tables / tables),)
         found.append(Item(f"gather {dtype} zmm", isa, "gather", shape, loops))
-    for dtype, columns in (("fp32", 8), ("bf16", 16), ("int8", 32)):
+    for dtype, columns in (("fp32", 8), ("bf16", 32), ("int8", 64)):
         shape = gather_shape(dtype)
         loops = (("gather/avx2.cpp", f"gather {dtype}", shape.tables * COLUMNS / columns),)
         found.append(Item(f"gather {dtype} ymm", "avx2", "gather", shape, loops))

@@ -25,7 +25,7 @@ from kernels.tables import aligned
 from kernels.timing import CLOCK_ITERATIONS, PeakTask, Spread, clock_hertz, rounds, spread, usable_cpus
 from kernels.weights import random_weights
 
-ROUND_SECONDS, REPEATS = 4e-4, 15
+ROUND_SECONDS, REPEATS, PLACEMENTS = 4e-4, 3, 15
 KIND_OF_PROBE = {
     "peak_fma": "vfmadd231ps zmm", "peak_dot_bf16": "vdpbf16ps zmm", "peak_dot_int16": "vpdpwssd zmm",
     "peak_dot_int8": "vpdpbusd zmm", "peak_multiply_add_int16": "vpmaddwd zmm", "peak_add_int": "vpaddd zmm",
@@ -89,7 +89,7 @@ def _integer(argument: Any) -> int:
     return int(argument.value or 0)
 
 
-def _stage(item: Item) -> tuple[Any, StageTask, tuple[Any, ...]]:
+def _stage(item: Item, _: np.random.Generator) -> tuple[Any, StageTask, tuple[Any, ...]]:
     """(repeating function, its task, what must stay alive) of a stage as the library calls it."""
     shape = item.operator
     gathers = item.stage == "gather"
@@ -124,31 +124,50 @@ def _stage(item: Item) -> tuple[Any, StageTask, tuple[Any, ...]]:
     return function("incore", f"incore_{item.stage}"), task, (ffn, call, kept, arguments)
 
 
-def _block(item: Item) -> tuple[Any, BlockTask, tuple[Any, ...]]:
+def _placed(count: int, value: float, dtype: Any, rng: np.random.Generator) -> Any:
+    """`count` equal numbers at a random multiple of 64 bytes within a page."""
+    room = aligned(np.empty(count + 1024, dtype=dtype))
+    start = int(rng.integers(0, 64)) * 16
+    room[start : start + count] = value
+    return room[start : start + count]
+
+
+def _block(item: Item, rng: np.random.Generator) -> tuple[Any, BlockTask, tuple[Any, ...]]:
     steps, tokens = 64 // PER_DWORD[item.dtype], 12  # 16 KiB of weights at most, 3 of activations, 3 of sums
-    weights = aligned(np.full(steps * 64, 1, dtype=np.int32))
-    x = aligned(np.full(tokens * steps, 1, dtype=np.int32))
-    y = aligned(np.zeros(tokens * 64, dtype=np.float32))
-    if item.dtype in ("fp32", "bf16"):  # whole numbers would be denormal
-        weights.view(np.float32)[:], x.view(np.float32)[:] = 1.0, 0.5
+    dtype = np.float32 if item.dtype in ("fp32", "bf16") else np.int32  # whole numbers would be denormal
+    weights, x = _placed(steps * 64, 1, dtype, rng), _placed(tokens * steps, 1, dtype, rng)
+    y = _placed(tokens * 64, 0, np.float32, rng)
     task = BlockTask(1, weights.ctypes.data, x.ctypes.data, y.ctypes.data, 64, steps, tokens)
     return function("incore", f"incore_block_{item.dtype}", item.isa), task, (weights, x, y)
 
 
-def _tail(item: Item) -> tuple[Any, TailTask, tuple[Any, ...]]:
+def _tail(item: Item, rng: np.random.Generator) -> tuple[Any, TailTask, tuple[Any, ...]]:
     size, tokens = 512, 4
-    arrays = [aligned(np.full(size, 0.5, dtype=np.float32)) for _ in range(3)]
-    arrays += [aligned(np.zeros(size, dtype=np.float32)), aligned(np.zeros(tokens * size, dtype=np.float32)),
-               aligned(np.zeros(size, dtype=np.float32)), aligned(np.zeros(size, dtype=np.float32))]  # fmt: skip
+    arrays = [_placed(size, 0.5, np.float32, rng) for _ in ("x", "mix", "bias")]
+    arrays += [_placed(count * size, 0.0, np.float32, rng) for count in (1, tokens, 1, 1)]
     limit = {"int16": 8191, "int8": 127}.get(item.dtype, 0)
     task = TailTask(1, *(a.ctypes.data for a in arrays), size, 64, tokens, limit)
     return function("incore", f"incore_tail_{item.dtype}", item.isa), task, tuple(arrays)
 
 
 def cycles_per_token(item: Item, cpu: int) -> Spread:
-    """Measured cycles a token of one stage. Raises KernelError where this CPU cannot run it."""
-    builders: dict[str, Callable[[Item], tuple[Any, Any, Any]]] = {"block_product": _block, "tail": _tail}
-    probe, task, kept = builders.get(item.stage, _stage)(item)
+    """Measured cycles a token of one stage: the spread over PLACEMENTS of its arrays, because stores and loads whose addresses
+    agree in their lower 12 bits wait for each other. Raises KernelError where this CPU cannot run it."""
+    builders: dict[str, Callable[[Item, np.random.Generator], tuple[Any, Any, Any]]] = {
+        "block_product": _block,
+        "tail": _tail,
+    }
+    rng = np.random.default_rng(7)
+    found, kept = [], []
+    for _ in range(PLACEMENTS):
+        probe, task, arrays = builders.get(item.stage, _stage)(item, rng)
+        found.append(_timed(item, probe, task, cpu))
+        kept.append((arrays, np.zeros(int(rng.integers(1, 256)) * 64, dtype=np.uint8)))  # the next ones lie elsewhere
+    return spread(found)
+
+
+def _timed(item: Item, probe: Any, task: Any, cpu: int) -> float:
+    """Cycles a token: the median over rounds, each with the clock right before it."""
     clock, ticks = function("peak", "peak_clock"), PeakTask(CLOCK_ITERATIONS // 4)
     for _ in range(3):
         (seconds,), _ = rounds(probe, [task], [cpu], 1)
@@ -160,8 +179,7 @@ def cycles_per_token(item: Item, cpu: int) -> Spread:
         if not rate_:
             raise KernelError(f"{item.name}: an index out of range")
         found.append(hertz / rate_)
-    del kept
-    return spread(found)
+    return spread(found).median
 
 
 def measure() -> dict[str, Any]:

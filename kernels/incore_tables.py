@@ -9,7 +9,7 @@ from rich.table import Table
 
 from kernels.incore_errors import Comparison, summary
 from kernels.incore_targets import TARGETS
-from kernels.incore_trust import Throughputs, disagreements, known_cycles
+from kernels.incore_trust import NOT_MEASURED, Throughputs, disagreements, known_cycles
 
 GROUPS = (("stage", "stages measured"), ("instruction", "instructions measured"), ("published", "instructions published"),
           ("llvm-mca", "llvm-mca, trusted loops"))  # fmt: skip
@@ -64,7 +64,8 @@ def exclusion_table(record: Mapping[str, Any]) -> Table:
         found = [loop["targets"][target.name] for loop in record["loops"] if target.name in loop["targets"]]
         reasons: dict[str, int] = {}
         for text in (text for value in found for text in value["excluded"]):
-            reasons[text] = reasons.get(text, 0) + 1
+            short = "instructions that could bind were never measured" if text.startswith(NOT_MEASURED) else text
+            reasons[short] = reasons.get(short, 0) + 1
         trusted = sum(not value["excluded"] for value in found)
         ordered = sorted(reasons.items(), key=lambda pair: -pair[1])
         text = "\n".join(f"{reason} ({count})" for reason, count in ordered)
