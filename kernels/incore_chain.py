@@ -83,6 +83,12 @@ def flow_aarch64(text: str) -> tuple[list[str], list[str]]:
     return reads, written + stepped
 
 
+def waits_for_itself(text: str, machine: str) -> bool:
+    """Whether an instruction reads a register that it writes."""
+    reads, writes = (flow_x86 if machine == "x86_64" else flow_aarch64)(text)
+    return bool(set(reads) & set(writes))
+
+
 def dependency_cycles(body: Sequence[str], latencies: Sequence[float], machine: str) -> float:
     """Cycles an iteration along the slowest loop-carried chain; `latencies` from a register operand to the result."""
     flow = flow_x86 if machine == "x86_64" else flow_aarch64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kernels.incore_chain import dependency_cycles
+from kernels.incore_chain import dependency_cycles, waits_for_itself
 
 TOOL, PACKAGE = "llvm-mca-22", "llvm-22"
 ITERATIONS = 500
@@ -85,6 +86,22 @@ def _latencies(region: dict[str, Any]) -> list[float]:
     return [float(item["Latency"]) for item in region["InstructionInfoView"]["InstructionList"]]
 
 
+@functools.cache
+def _chained(tool: str, text: str, machine: str, cpu: str) -> float:
+    """Cycles of an instruction that waits for its own result: less than its latency where a core forwards accumulators."""
+    (region,) = _run(tool, [text], machine, cpu, 100)["CodeRegions"]
+    return float(region["SummaryView"]["TotalCycles"] / region["SummaryView"]["Iterations"])
+
+
+def _chain_latencies(tool: str, body: Sequence[str], latencies: Sequence[float], machine: str, cpu: str) -> list[float]:
+    """Latencies from an accumulator to the result where an instruction has one, else from any operand."""
+    found = []
+    for text, latency in zip(body, latencies, strict=True):
+        own = waits_for_itself(text, machine)
+        found.append(min(latency, round(_chained(tool, text, machine, cpu))) if own else latency)
+    return found
+
+
 def analyse(tool: str, body: Sequence[str], machine: str, cpu: str) -> LoopCycles:
     """Runs llvm-mca over a loop. Raises McaError."""
     record = _run(tool, body, machine, cpu, ITERATIONS)
@@ -101,12 +118,13 @@ def analyse(tool: str, body: Sequence[str], machine: str, cpu: str) -> LoopCycle
     busiest = max(used, key=lambda index: used[index], default=None)
     registers = [_register_form(text) for text in body] if machine == "x86_64" else list(body)
     plain = region if registers == list(body) else _run(tool, registers, machine, cpu, 1)["CodeRegions"][0]
+    chain = _chain_latencies(tool, registers, _latencies(plain), machine, cpu)
     summary = region["SummaryView"]
     return LoopCycles(
         cycles=summary["TotalCycles"] / summary["Iterations"],
         port="none" if busiest is None else names[busiest].split(".\0")[0].rstrip("\0"),
         port_cycles=0.0 if busiest is None else used[busiest],
-        dependency_cycles=dependency_cycles(body, _latencies(plain), machine),
+        dependency_cycles=dependency_cycles(body, chain, machine),
         throughput=tuple(float(item["RThroughput"]) for item in region["InstructionInfoView"]["InstructionList"]),
     )
 

@@ -43,6 +43,10 @@ KIND_OF_PROBE = {
 """Probe of kernels/peak -> kind of instruction (kernels/incore_kinds.py)."""
 
 
+Builder = Callable[[Item, np.random.Generator], tuple[Any, Any, tuple[Any, ...]]]
+"""Makes the repeating function of an item, its task, and what must stay alive."""
+
+
 class BlockTask(ctypes.Structure):
     """`struct BlockTask` of include/incore.hpp."""
 
@@ -153,14 +157,13 @@ def _tail(item: Item, rng: np.random.Generator) -> tuple[Any, TailTask, tuple[An
 def cycles_per_token(item: Item, cpu: int) -> Spread:
     """Measured cycles a token of one stage: the spread over PLACEMENTS of its arrays, because stores and loads whose addresses
     agree in their lower 12 bits wait for each other. Raises KernelError where this CPU cannot run it."""
-    builders: dict[str, Callable[[Item, np.random.Generator], tuple[Any, Any, Any]]] = {
-        "block_product": _block,
-        "tail": _tail,
-    }
+    builders: dict[str, Builder] = {"block_product": _block, "tail": _tail}
+    build: Builder = builders.get(item.stage, _stage)
     rng = np.random.default_rng(7)
-    found, kept = [], []
+    found: list[float] = []
+    kept: list[Any] = []
     for _ in range(PLACEMENTS):
-        probe, task, arrays = builders.get(item.stage, _stage)(item, rng)
+        probe, task, arrays = build(item, rng)
         found.append(_timed(item, probe, task, cpu))
         kept.append((arrays, np.zeros(int(rng.integers(1, 256)) * 64, dtype=np.uint8)))  # the next ones lie elsewhere
     return spread(found)

@@ -219,7 +219,8 @@ def _gather_work(
     round_trips = np.where(spilled > 0.0, op.tables, groups)
     accumulator_bytes = context.batch * op.output * 4.0 * round_trips
     vector_bytes = 4.0 * r.lanes
-    around = vector_bytes / r.load_bytes_per_cycle + vector_bytes / r.store_bytes_per_cycle  # an accumulator's way in and out
+    # An accumulator's way in and out of its registers.
+    around = vector_bytes / r.load_bytes_per_cycle + vector_bytes / r.store_bytes_per_cycle
     chain = context.batch * groups * stripes * (ROW_GROUP_CYCLES + around * np.minimum(registers, r.registers))
     lines = elements * element / r.line_bytes
     return (

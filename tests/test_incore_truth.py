@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from kernels import incore
-from kernels.incore_chain import dependency_cycles, flow_aarch64, flow_x86
+from kernels.incore_chain import dependency_cycles, flow_aarch64, flow_x86, waits_for_itself
 from kernels.incore_errors import against_mca, against_stages, every_comparison, summary
 from kernels.incore_items import ITEMS, predicted_cycles
 from kernels.incore_kinds import count_kinds, kinds_aarch64, kinds_x86
@@ -258,9 +258,9 @@ def test_dependency_bound_is_the_loop_carried_chain() -> None:
     free = ("vmovups (%rax), %zmm1", "vmulps %zmm1, %zmm3, %zmm2", "addq $64, %rax")
     assert dependency_cycles(free, (7, 4, 1), "x86_64") == pytest.approx(1)
     arm = ("ldr q1, [x0], 16", "fmla v0.4s, v1.4s, v2.4s")
-    assert dependency_cycles(arm, (6, 4), "aarch64") == pytest.approx(
-        6
-    )  # the pointer waits for its own load's latency here
+    assert dependency_cycles(arm, (1, 4), "aarch64") == pytest.approx(4)
+    assert waits_for_itself("fmadd s0, s2, s1, s0", "aarch64")
+    assert not waits_for_itself("vmulps %zmm1, %zmm3, %zmm2", "x86_64")
     assert flow_x86("vpxord %zmm1, %zmm1, %zmm1") == ([], ["v1"])
     assert flow_x86("vpblendmb %zmm30, %zmm1, %zmm1{%k1}{z}")[1] == ["v1"]
     assert flow_aarch64("str q0, [x1], 16") == (["v0", "x1"], ["x1"])
