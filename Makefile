@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test bench sanitize lint format dashboard clean help
+.PHONY: run test bench incore sanitize lint format dashboard clean help
 
 help:
 	@echo "make run        GEMM against look-up FFN, on this host and on the CPUs described in hardware_specs/"
 	@echo "make test       the test suite"
 	@echo "make bench      speed of the model itself, held to its figures"
+	@echo "make incore     the kernels' hot loops through llvm-mca for every target, into kernels/data/incore.json"
 	@echo "make sanitize   the kernels under the address and undefined-behaviour sanitizers"
 	@echo "make lint       ruff and mypy"
 	@echo "make dashboard  the Streamlit dashboard"
@@ -23,6 +24,9 @@ test: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python -m tests.bench
+
+incore: $(STAMP)
+	@$(BIN)/python -m kernels incore --json kernels/data/incore.json
 
 sanitize: $(STAMP)
 	@$(BIN)/python -m tests.sanitize

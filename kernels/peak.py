@@ -28,7 +28,7 @@ class Instruction:
     name: str
     symbol: str
     products: int = 0
-    """Multiplications in one instruction: on vectors of 512 bits, or on tiles of 16 rows of 64 bytes."""
+    """Multiplications in one instruction, on vectors or on tiles of 16 rows of 64 bytes; 0 where they are not counted."""
 
 
 RATES = (
@@ -56,7 +56,30 @@ RATES = (
     Instruction("tile_int8", "peak_tile_int8", 16384),
     Instruction("tile_load", "peak_tile_load"),
     Instruction("tile_store", "peak_tile_store"),
+    Instruction("add", "peak_add"),
+    Instruction("multiply", "peak_multiply"),
+    Instruction("blend_bytes", "peak_blend_bytes"),
+    Instruction("blend_words", "peak_blend_words"),
+    Instruction("compare", "peak_compare"),
+    Instruction("load", "peak_load"),
+    Instruction("broadcast", "peak_broadcast"),
+    Instruction("store", "peak_store"),
+    Instruction("fma_fp32_256", "peak_fma_256"),
+    Instruction("add_256", "peak_add_256"),
+    Instruction("multiply_256", "peak_multiply_256"),
+    Instruction("add_int_256", "peak_add_int_256"),
+    Instruction("and_256", "peak_and_256"),
+    Instruction("shift_256", "peak_shift_256"),
+    Instruction("shift_right_256", "peak_shift_right_256"),
+    Instruction("min_256", "peak_min_256"),
+    Instruction("int_to_float_256", "peak_int_to_float_256"),
+    Instruction("multiply_add_int16_256", "peak_multiply_add_int16_256"),
+    Instruction("compare_256", "peak_compare_256"),
+    Instruction("load_256", "peak_load_256"),
+    Instruction("broadcast_256", "peak_broadcast_256"),
+    Instruction("store_256", "peak_store_256"),
 )
+"""On vectors of 512 bits; names that end in _256 on 256."""
 LATENCIES = (
     Instruction("fma_fp32", "peak_fma_chain"),
     Instruction("dot_bf16", "peak_dot_bf16_chain"),

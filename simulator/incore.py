@@ -14,8 +14,8 @@ import numpy as np
 from simulator.phases import Work
 from simulator.resources import Resources
 
-MADD_INSTRUCTIONS_INT8 = 3.0  # vpmaddubsw + vpmaddwd + vpaddd where vpdpbusd is missing
-MADD_INSTRUCTIONS_INT16 = 2.0  # vpmaddwd + vpaddd where vpdpwssd is missing
+MULTIPLIES_INT8 = 2.0  # vpmaddubsw + vpmaddwd where vpdpbusd is missing, and a vpaddd on any pipe
+MULTIPLIES_INT16 = 1.0  # vpmaddwd where vpdpwssd is missing, and a vpaddd on any pipe
 WIDEN_INSTRUCTIONS_BF16 = 1.0  # a shift per half vector where vdpbf16ps is missing
 
 
@@ -49,10 +49,12 @@ def _select(condition: Any, yes: Any, no: Any) -> Any:
 
 @dataclass(frozen=True)
 class Multiplies:
-    """Multiply-adds of a Work: cycles on the multiply pipes, instructions issued, ALU element operations of emulation."""
+    """Multiply-adds of a Work: cycles on the multiply pipes, instructions issued, places that they take in the vector pipes
+    (one an instruction, less where a spec counts one instruction as several), ALU element operations of emulation."""
 
     cycles: Any
     instructions: Any
+    places: Any
     alu: Any
 
 
@@ -60,15 +62,22 @@ def _is_zero(work: Any) -> bool:
     return isinstance(work, float) and work == 0.0
 
 
+def vector_pipes(r: Resources) -> Any:
+    """Vector instructions a cycle of all kinds together."""
+    return np.maximum(r.alu_per_cycle, r.fma_per_cycle)
+
+
 def multiplies(work: Work, r: Resources) -> Multiplies:
     """Native dot products where the machine has them, their emulation with plain multiplies elsewhere."""
     instructions: Any = work.macs_fp32 / r.lanes
     cycles: Any = instructions / r.fma_per_cycle
+    places: Any = instructions
+    pipes = vector_pipes(r)
     alu: Any = 0.0
-    for macs, per_lane, rate, emulation in (
-        (work.macs_bf16, 2.0, r.dot_bf16_per_cycle, 2.0),  # two fp32 multiply-adds after widening
-        (work.macs_int16, 2.0, r.dot_int16_per_cycle, MADD_INSTRUCTIONS_INT16),
-        (work.macs_int8, 4.0, r.dot_int8_per_cycle, MADD_INSTRUCTIONS_INT8),
+    for macs, per_lane, rate, emulation, additions in (
+        (work.macs_bf16, 2.0, r.dot_bf16_per_cycle, 2.0, 0.0),  # two fp32 multiply-adds after widening
+        (work.macs_int16, 2.0, r.dot_int16_per_cycle, MULTIPLIES_INT16, 1.0),
+        (work.macs_int8, 4.0, r.dot_int8_per_cycle, MULTIPLIES_INT8, 1.0),
     ):
         if _is_zero(macs):
             continue
@@ -76,17 +85,23 @@ def multiplies(work: Work, r: Resources) -> Multiplies:
         native = macs / (r.lanes * per_lane)
         emulated = native * emulation
         instructions = instructions + _select(has, native, emulated)
-        cycles = cycles + _select(has, _per(native, rate) if np.any(has) else 0.0, emulated / r.fma_per_cycle)
+        alone = _per(native, rate) if np.any(has) else 0.0
+        cycles = cycles + _select(has, alone, emulated / r.fma_per_cycle)
+        places = places + _select(has, np.minimum(native, alone * pipes), emulated)
+        if additions:
+            alu = alu + _select(has, 0.0, native * r.lanes * additions)
     if not _is_zero(work.macs_bf16):
         widening = work.macs_bf16 * WIDEN_INSTRUCTIONS_BF16 / 6.0  # shared by the 6 rows of a register block
-        alu = _select(r.dot_bf16_per_cycle > 0.0, 0.0, widening)
-    return Multiplies(cycles, instructions, alu)
+        alu = alu + _select(r.dot_bf16_per_cycle > 0.0, 0.0, widening)
+    return Multiplies(cycles, instructions, places, alu)
 
 
 def core_cycles(work: Work, r: Resources) -> CoreCycles:
     """Cycles that the whole of `work` would take on one core."""
     multiply = multiplies(work, r)
-    alu = (work.alu + multiply.alu) / (r.lanes * r.alu_per_cycle)
+    # Multiplies and conversions take pipes that ALU operations could have: all of them together fill the vector pipes.
+    alu = (multiply.places + (work.alu + multiply.alu + work.convert) / r.lanes) / vector_pipes(r)
+    alu = np.maximum(alu, (work.alu + multiply.alu) / (r.lanes * r.alu_per_cycle))
     convert = work.convert / (r.lanes * r.convert_per_cycle)
     memory_uops = (work.load_bytes + work.store_bytes) / (4.0 * r.lanes)
     uops = multiply.instructions + (work.alu + multiply.alu + work.convert) / r.lanes + memory_uops + work.scalar_uops

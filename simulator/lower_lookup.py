@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.lowering import FAR, Context, imbalance, layer_norm, sequential, sharing
+from simulator.lowering import FAR, LONG_LATENCY, Context, across_lanes, imbalance, layer_norm, sequential, sharing
 from simulator.machine import interpolate_log
 from simulator.phases import Access, Phase, Stream, Work
 from simulator.resources import Resources
@@ -39,14 +39,13 @@ BUTTERFLY_CYCLES = 3.0
 ROW_GROUP_CYCLES = 7.0
 """Loop and code -> address overhead of one group of rows (measured with a gather kernel on 16 KiB tables)."""
 
-ACCUMULATOR_CYCLES = 1.5
-"""Load + store of one accumulator register around a group of rows (same measurement)."""
-
 CHAINS_IN_WINDOW = 2.0
 """Row groups of different tokens whose accumulator chains the out-of-order window holds side by side."""
 
-INT8_ALU = 1.5
-"""fp32-lane ALU operations an int8 element of the dot-product gather: byte blends of four tables' rows, six a vector."""
+INT8_ALU = 1.25
+"""fp32-lane ALU operations an int8 element of the dot-product gather, five a vector: two blends of four tables' rows, and what
+broadcasts of scores, register copies and pipes that do not pair up cost (13.4 cycles for 4 vectors measured on Zen 4 all told,
+6.9 on Zen 5)."""
 
 
 def lower_lookup(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context) -> tuple[Phase, ...]:
@@ -96,6 +95,8 @@ def _bh4(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context
     macs = elements * op.block
     levels = np.where(schedule.folded > 0.0, np.log2(width / op.block), np.log2(width))
     requantise = 0.0 if op.projection_dtype == "fp32" else 1.0
+    scaled = 1.0 if op.projection_dtype in ("int16", "int8") else 0.0  # by the token's largest magnitude: one more pass
+    mixed = batch * rep * width
     tile = np.minimum(np.maximum(schedule.token_tile, PROJECTION_TILE), 512.0)
     tokens = np.where(by_tokens, np.maximum(batch / r.threads, 1.0), batch)
     reuse = np.minimum(tokens, REGISTER_TOKENS)
@@ -118,12 +119,14 @@ def _bh4(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context
     butterfly = Phase(
         name="hadamard",
         work=Work(
-            macs_fp32=2.0 * batch * rep * width,
+            macs_fp32=2.0 * mixed,
             alu=elements * (levels + 2.0 * requantise),
             convert=elements * requantise,
-            load_bytes=elements * 4.0,
-            store_bytes=elements * (4.0 if op.projection_dtype == "fp32" else operand),
-            chain_cycles=elements / r.lanes * BUTTERFLY_CYCLES,
+            # Butterfly in place, back to activations, and once at the end the mix of sums, input and bias.
+            load_bytes=elements * (8.0 + 4.0 * scaled) + mixed * 12.0,
+            store_bytes=elements * (4.0 + operand) + mixed * 4.0,
+            chain_cycles=elements / r.lanes * BUTTERFLY_CYCLES
+            + batch * rep * op.stages * scaled * (across_lanes(r) + LONG_LATENCY * r.fma_latency_cycles),
             efficiency=r.kernel_efficiency,
         ),
         streams=(
@@ -205,7 +208,7 @@ def _gather_work(
         macs, alu, convert, per_vector = {"macs_fp32": elements}, 0.5 * elements, 0.0, 3.0
     else:
         dot = np.asarray(r.dot_int8_per_cycle) > 0.0
-        macs = {"macs_int8": np.where(dot, elements, 0.0), "macs_fp32": np.where(dot, elements / 4.0, elements)}
+        macs = {"macs_int8": np.where(dot, elements, 0.0), "macs_fp32": np.where(dot, 0.0, elements)}
         alu = np.where(dot, INT8_ALU * elements, 0.0)
         convert = np.where(dot, 0.0, 2.0 * elements)
         per_vector = np.where(dot, 8.0, 13.0)
@@ -215,9 +218,10 @@ def _gather_work(
     spilled = np.where(registers > r.registers - 4.0, 1.0, 0.0)
     round_trips = np.where(spilled > 0.0, op.tables, groups)
     accumulator_bytes = context.batch * op.output * 4.0 * round_trips
-    chain = (
-        context.batch * groups * stripes * (ROW_GROUP_CYCLES + ACCUMULATOR_CYCLES * np.minimum(registers, r.registers))
-    )
+    vector_bytes = 4.0 * r.lanes
+    # An accumulator's way in and out of its registers.
+    around = vector_bytes / r.load_bytes_per_cycle + vector_bytes / r.store_bytes_per_cycle
+    chain = context.batch * groups * stripes * (ROW_GROUP_CYCLES + around * np.minimum(registers, r.registers))
     lines = elements * element / r.line_bytes
     return (
         Work(

@@ -14,6 +14,7 @@ void butterfly(float* y, i64 d, i64 size) {
     for (i64 h = size; h < d; h *= 2)
         for (i64 base = 0; base < d; base += 2 * h)
             for (i64 i = base; i < base + h; i += 8) {
+                LOOKUPSIM_LOOP("butterfly");
                 const __m256 a = _mm256_loadu_ps(y + i), b = _mm256_loadu_ps(y + i + h);
                 _mm256_storeu_ps(y + i, _mm256_add_ps(a, b));
                 _mm256_storeu_ps(y + i + h, _mm256_sub_ps(a, b));

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "dot_scalar.hpp"
+#include "mca.hpp"
 
 namespace {
 
@@ -30,6 +31,7 @@ void run(const Bh4& p, const float* x1, const float* mix, i64 tokens, float* z, 
                     for (i64 o = 0; o < size; ++o) {
                         typename Dot::Sum sum = 0;
                         for (i64 k = 0; k < size; ++k) {
+                            LOOKUPSIM_LOOP_FOR("block", 1, sizeof(typename Dot::Weight));
                             const i64 at = (k / Dot::PER_DWORD * size + o) * Dot::PER_DWORD + k % Dot::PER_DWORD;
                             sum += Dot::product(w[at], activations[b * size + source(k, size, Dot::VECTORS)]);
                         }

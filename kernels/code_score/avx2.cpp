@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "lookup.hpp"
+#include "mca.hpp"
 
 namespace {
 
@@ -39,6 +40,7 @@ LOOKUPSIM_EXPORT void code_score(const float* z, i64 z_stride, i64 tokens, i64 t
             __m256 sum = _mm256_setzero_ps(), product = _mm256_set1_ps(1.0f);
             __m256i all = _mm256_setzero_si256();
             for (i64 j = 0; j < bits; ++j) {
+                LOOKUPSIM_LOOP("code_score");
                 __m256 v;
                 if (layout == Z_PLANES) {
                     v = _mm256_loadu_ps(z + t * 8 + 8 * j);

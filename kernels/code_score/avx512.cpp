@@ -12,6 +12,7 @@
 #include <immintrin.h>
 
 #include "lookup.hpp"
+#include "mca.hpp"
 
 namespace {
 
@@ -56,6 +57,7 @@ LOOKUPSIM_EXPORT void code_score(const float* z, i64 z_stride, i64 tokens, i64 t
     for (i64 token = 0; token < tokens; ++token, z += z_stride, codes += stride, scores += stride) {
         if (layout == Z_PLANES) {
             for (i64 t = 0; t < tables; t += 16) {
+                LOOKUPSIM_LOOP("code_score");
                 const float* low = z + t * 8;
                 const float* high = t + 8 < tables ? low + 64 : low;
                 Sums sums;

@@ -8,6 +8,7 @@
 
 #include "aligned.hpp"
 #include "gather.hpp"
+#include "mca.hpp"
 
 namespace {
 
@@ -16,21 +17,27 @@ inline void add(float* out, __m256 weight, __m256 value) {
 }
 
 inline void add_row(float* out, const float* row, i64 columns, __m256 weight, i64) {
-    for (i64 c = 0; c < columns; c += 8) add(out + c, weight, _mm256_loadu_ps(row + c));
+    for (i64 c = 0; c < columns; c += 8) {
+        LOOKUPSIM_LOOP("gather fp32");
+        add(out + c, weight, _mm256_loadu_ps(row + c));
+    }
 }
 
 inline void add_row(float* out, const std::uint16_t* row, i64 columns, __m256 weight, i64) {
-    for (i64 c = 0; c < columns; c += 32)
+    for (i64 c = 0; c < columns; c += 32) {
+        LOOKUPSIM_LOOP("gather bf16");
         for (i64 h = 0; h < 16; h += 8) {
             const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + c + 2 * h));
             add(out + c + h, weight, _mm256_castsi256_ps(_mm256_slli_epi32(both, 16)));
             add(out + c + 16 + h, weight, _mm256_castsi256_ps(both));
         }
+    }
 }
 
 // Byte p of every dword holds the run (p - table) mod 4 of 16 columns.
 inline void add_row(float* out, const std::int8_t* row, i64 columns, __m256 weight, i64 table) {
-    for (i64 c = 0; c < columns; c += 64)
+    for (i64 c = 0; c < columns; c += 64) {
+        LOOKUPSIM_LOOP("gather int8");
         for (i64 h = 0; h < 16; h += 8) {
             const __m256i four = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + c + 4 * h));
             const auto run = [&](i64 p) { return out + c + 16 * ((p - table) & 3) + h; };
@@ -39,6 +46,7 @@ inline void add_row(float* out, const std::int8_t* row, i64 columns, __m256 weig
             add(run(2), weight, _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(four, 8), 24)));
             add(run(3), weight, _mm256_cvtepi32_ps(_mm256_srai_epi32(four, 24)));
         }
+    }
 }
 
 template <class Element_>

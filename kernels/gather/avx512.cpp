@@ -8,6 +8,7 @@
 #include <immintrin.h>
 
 #include "gather.hpp"
+#include "mca.hpp"
 
 namespace {
 
@@ -33,6 +34,7 @@ struct Rows {
         const Code* code = codes + token * stride;
         const float* score = scores + token * stride;
         for (i64 table = first; table < last; ++table) {
+            LOOKUPSIM_LOOP_FOR("gather", sizeof(Element), VECTORS);
             const char* row = data + (table * t.rows + code[table]) * row_bytes + offset;
             const __m512 weight = _mm512_set1_ps(score[table]);
             if constexpr (sizeof(Element) == 4) {

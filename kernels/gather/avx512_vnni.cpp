@@ -13,6 +13,7 @@
 
 #include "aligned.hpp"
 #include "gather.hpp"
+#include "mca.hpp"
 
 namespace {
 
@@ -58,6 +59,7 @@ struct Rows {
         const i64 table_bytes = t.rows * row_bytes;
         const char* start = data + first * table_bytes + offset;
         for (i64 table = first; table < last; table += 4) {
+            LOOKUPSIM_LOOP_FOR("gather", sizeof(Element), CHUNKS);
             const std::uint32_t* four = rotated + table;
             __m512i w[4];
 #pragma GCC unroll 4

@@ -6,6 +6,7 @@
 
 #include "aligned.hpp"
 #include "gather.hpp"
+#include "mca.hpp"
 
 namespace {
 
@@ -46,7 +47,10 @@ struct Rows {
             const auto* row =
                 reinterpret_cast<const Element*>(data + (table * t.rows + codes[token * stride + table]) * row_bytes);
             const float weight = weights[token * stride + table];
-            for (i64 c = 0; c < t.stripe; ++c) out[c] += weight * value(row, c, table);
+            for (i64 c = 0; c < t.stripe; ++c) {
+                LOOKUPSIM_LOOP_FOR("gather", sizeof(Element), 1);
+                out[c] += weight * value(row, c, table);
+            }
         }
     }
 };

@@ -10,6 +10,7 @@ static inline void butterfly_pass(float* y, i64 count, i64 size, i64 step, Load 
     for (i64 base = 0; base < count; base += R * step)
         for (i64 b = base; b < base + step; ++b)
             for (i64 c = 0; c < size; c += 16) {
+                LOOKUPSIM_LOOP_FOR("butterfly", R, sizeof(Load));  // the first pass converts: its Load holds a pointer
                 __m512 v[R];
 #pragma GCC unroll 8
                 for (int i = 0; i < R; ++i) v[i] = load(y, (b + i * step) * size + c);
@@ -47,6 +48,17 @@ static inline void butterfly(float* y, i64 count, i64 size, Load load) {
     while (step < count) step = butterfly_step(y, count, size, step, plain);
 }
 
+// out = factor token + mix_input mix + bias over one token.
+static inline void mix_token(const float* token, float factor, const float* mix, float mix_input, const float* bias, i64 d,
+                             float* out) {
+    const __m512 f = _mm512_set1_ps(factor), m = _mm512_set1_ps(mix_input);
+    for (i64 i = 0; i < d; i += 16) {
+        LOOKUPSIM_LOOP("mix");
+        const __m512 mixed = _mm512_fmadd_ps(m, _mm512_loadu_ps(mix + i), _mm512_loadu_ps(bias + i));
+        _mm512_storeu_ps(out + i, _mm512_fmadd_ps(f, _mm512_load_ps(token + i), mixed));
+    }
+}
+
 // z[r * padded + i] for each token; x1: normalised inputs, zero beyond the hidden size, rows `padded` floats apart;
 // mix: the same in output order (the caller permutes), or x1 itself.
 template <class Dot>
@@ -77,13 +89,7 @@ static inline void bh4_tile(const Bh4& p, const float* x1, const float* mix, i64
                     factor[t] *= scale * dot.store(token, d, reinterpret_cast<Element*>(activations + t * row), p.limit);
                     continue;
                 }
-                const __m512 f = _mm512_set1_ps(factor[t] * scale), m = _mm512_set1_ps(p.mix_input);
-                const float* bias = p.bias + r * d;
-                float* out = z + t * z_stride + r * d;
-                for (i64 i = 0; i < d; i += 16) {
-                    const __m512 mixed = _mm512_fmadd_ps(m, _mm512_loadu_ps(mix + t * d + i), _mm512_loadu_ps(bias + i));
-                    _mm512_storeu_ps(out + i, _mm512_fmadd_ps(f, _mm512_load_ps(token + i), mixed));
-                }
+                mix_token(token, factor[t] * scale, mix + t * d, p.mix_input, p.bias + r * d, d, z + t * z_stride + r * d);
             }
         }
     }

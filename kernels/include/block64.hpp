@@ -10,6 +10,7 @@
 #include <immintrin.h>
 
 #include "lookup.hpp"
+#include "mca.hpp"
 
 #define BLOCK64_TOKEN(MNEMONIC, ADDRESS, BROADCAST, A0, A1, A2, A3) \
     "vbroadcastss " ADDRESS ", %%" BROADCAST "\n\t"                 \
@@ -37,7 +38,7 @@
             BLOCK64_ZERO4("zmm16", "zmm17", "zmm18", "zmm19") BLOCK64_ZERO4("zmm20", "zmm21", "zmm22", "zmm23")    \
             BLOCK64_ZERO4("zmm24", "zmm25", "zmm26", "zmm27") BLOCK64_ZERO4("zmm28", "zmm29", "zmm30", "zmm31")    \
             ".p2align 5\n\t"                                                                                       \
-            "1:\n\t"                                                                                               \
+            "1:\n\t" LOOKUPSIM_LOOP_TEXT(#NAME)                                                                    \
             "vmovups (%[w]), %%zmm0\n\t"                                                                           \
             "vmovups 64(%[w]), %%zmm1\n\t"                                                                         \
             "vmovups 128(%[w]), %%zmm2\n\t"                                                                        \

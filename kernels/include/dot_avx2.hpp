@@ -14,6 +14,7 @@
 #include <cstring>
 
 #include "lookup.hpp"
+#include "mca.hpp"
 
 struct DotFp32 {
     using Element = float;
@@ -134,12 +135,14 @@ __attribute__((noinline)) static void block(const char* w, i64 w_stride, const c
             asm volatile("" ::: "memory");  // GCC 12 would load several tokens' activations at once and spill sums
         }
     };
-    for (i64 k = 0; k < steps; ++k, w += w_stride, x += 4 * Dot::PARTS)
+    for (i64 k = 0; k < steps; ++k, w += w_stride, x += 4 * Dot::PARTS) {
+        LOOKUPSIM_LOOP_FOR("block", TOKENS, 10 * VECTORS + Dot::PER_DWORD + Dot::WHOLE);  // 1 fp32, 2 bf16, 3 int16, 5 int8
 #pragma GCC unroll 8
         for (int i = 0; i < VECTORS; i += 2) {
             advance.template operator()<0>(i);
             if constexpr (Dot::PARTS == 2) advance.template operator()<1>(i);
         }
+    }
 #pragma GCC unroll 6
     for (int t = 0; t < TOKENS; ++t)
 #pragma GCC unroll 8

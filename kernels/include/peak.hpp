@@ -14,7 +14,7 @@
 #define PEAK_USES                                                                                                      \
     "zmm0", "zmm1", "zmm2", "zmm3", "zmm4", "zmm5", "zmm6", "zmm7", "zmm8", "zmm9", "zmm10", "zmm11", "zmm12", "zmm13", \
         "zmm14", "zmm15", "zmm16", "zmm17", "zmm18", "zmm19", "zmm20", "zmm21", "zmm22", "zmm23", "zmm24", "zmm25",      \
-        "zmm26", "zmm27", "zmm28", "zmm29", "zmm30", "zmm31", "k1", "cc", "memory"
+        "zmm26", "zmm27", "zmm28", "zmm29", "zmm30", "zmm31", "k1", "k2", "cc", "memory"
 
 // Accumulators 0, operands 1.0f (as bf16 and int8 that is harmless too): no denormals, no NaN.
 #define PEAK_CLEAR(I) "vpxord %%zmm" #I ", %%zmm" #I ", %%zmm" #I "\n\t"

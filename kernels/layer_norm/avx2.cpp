@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "lookup.hpp"
+#include "mca.hpp"
 
 namespace {
 
@@ -33,6 +34,7 @@ LOOKUPSIM_EXPORT void layer_norm(const float* x, i64 stride, i64 tokens, i64 d, 
         __m256 a = _mm256_setzero_ps(), b = _mm256_setzero_ps();
         float rest = 0.0f;
         for (i64 i = 0; i < whole; i += 16) {
+            LOOKUPSIM_LOOP("sum");
             a = _mm256_add_ps(a, _mm256_loadu_ps(x + i));
             b = _mm256_add_ps(b, _mm256_loadu_ps(x + i + 8));
         }
@@ -42,6 +44,7 @@ LOOKUPSIM_EXPORT void layer_norm(const float* x, i64 stride, i64 tokens, i64 d, 
         a = b = _mm256_setzero_ps();
         rest = 0.0f;
         for (i64 i = 0; i < whole; i += 16) {
+            LOOKUPSIM_LOOP("squares");
             const __m256 c = _mm256_sub_ps(_mm256_loadu_ps(x + i), m), e = _mm256_sub_ps(_mm256_loadu_ps(x + i + 8), m);
             a = _mm256_fmadd_ps(c, c, a);
             b = _mm256_fmadd_ps(e, e, b);
@@ -50,6 +53,7 @@ LOOKUPSIM_EXPORT void layer_norm(const float* x, i64 stride, i64 tokens, i64 d, 
         const float scale = 1.0f / std::sqrt((total(a, b) + rest) / static_cast<float>(d) + epsilon);
         const __m256 s = _mm256_set1_ps(scale);
         for (i64 i = 0; i < whole; i += 8) {
+            LOOKUPSIM_LOOP("scale");
             const __m256 c = _mm256_mul_ps(_mm256_sub_ps(_mm256_loadu_ps(x + i), m), s);
             _mm256_storeu_ps(out + i, _mm256_fmadd_ps(c, _mm256_loadu_ps(gamma + i), _mm256_loadu_ps(beta + i)));
         }

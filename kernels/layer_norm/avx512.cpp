@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "lookup.hpp"
+#include "mca.hpp"
 
 namespace {
 
@@ -44,25 +45,30 @@ LOOKUPSIM_EXPORT void layer_norm(const float* x, i64 stride, i64 tokens, i64 d, 
     for (i64 t = 0; t < tokens; ++t, x += stride, out += padded) {
         __m512 sums[4] = {_mm512_maskz_loadu_ps(rest, x + whole), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
         i64 i = 0;
-        for (; i + 64 <= whole; i += 64)
+        for (; i + 64 <= whole; i += 64) {
+            LOOKUPSIM_LOOP("sum");
 #pragma GCC unroll 4
             for (int k = 0; k < 4; ++k) sums[k] = _mm512_add_ps(sums[k], _mm512_loadu_ps(x + i + 16 * k));
+        }
         for (; i < whole; i += 16) sums[0] = _mm512_add_ps(sums[0], _mm512_loadu_ps(x + i));
         const __m512 mean = _mm512_set1_ps(total(sums) / static_cast<float>(d));
         const __m512 tail = _mm512_maskz_sub_ps(rest, _mm512_maskz_loadu_ps(rest, x + whole), mean);
         __m512 squares[4] = {_mm512_mul_ps(tail, tail), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
-        for (i = 0; i + 64 <= whole; i += 64)
+        for (i = 0; i + 64 <= whole; i += 64) {
+            LOOKUPSIM_LOOP("squares");
 #pragma GCC unroll 4
             for (int k = 0; k < 4; ++k) {
                 const __m512 c = _mm512_sub_ps(_mm512_loadu_ps(x + i + 16 * k), mean);
                 squares[k] = _mm512_fmadd_ps(c, c, squares[k]);
             }
+        }
         for (; i < whole; i += 16) {
             const __m512 c = _mm512_sub_ps(_mm512_loadu_ps(x + i), mean);
             squares[0] = _mm512_fmadd_ps(c, c, squares[0]);
         }
         const __m512 scale = _mm512_set1_ps(1.0f / std::sqrt(total(squares) / static_cast<float>(d) + epsilon));
         for (i = 0; i < whole; i += 16) {
+            LOOKUPSIM_LOOP("scale");
             const __m512 c = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(x + i), mean), scale);
             _mm512_storeu_ps(out + i, _mm512_fmadd_ps(c, _mm512_loadu_ps(gamma + i), _mm512_loadu_ps(beta + i)));
         }

@@ -19,6 +19,11 @@
 #define WIDEN_INT8(I) "vpmovsxbd %%xmm" #I ", %%zmm" #I "\n\t"
 #define PACK_INT8(I) "vpmovsdb %%zmm" #I ", %%xmm" #I "\n\t"
 #define MULTIPLY_ADD_INT16(I) "vpmaddwd %%zmm30, %%zmm" #I ", %%zmm" #I "\n\t"
+#define ADD(I) "vaddps %%zmm30, %%zmm" #I ", %%zmm" #I "\n\t"
+#define MULTIPLY(I) "vmulps %%zmm30, %%zmm" #I ", %%zmm" #I "\n\t"
+#define BLEND_BYTES(I) "vpblendmb %%zmm30, %%zmm" #I ", %%zmm" #I "%{%%k1%}\n\t"
+#define BLEND_WORDS(I) "vpblendmw %%zmm30, %%zmm" #I ", %%zmm" #I "%{%%k1%}\n\t"
+#define COMPARE(I) "vcmpps $14, %%zmm30, %%zmm" #I ", %%k2\n\t"
 #define DIVIDE(I) "vdivps %%zmm30, %%zmm" #I ", %%zmm" #I "\n\t"
 
 DEFINE_PEAK(peak_fma, 24, PEAK_TIMES_24(FMA))
@@ -35,6 +40,11 @@ DEFINE_PEAK(peak_float_to_int, 24, PEAK_TIMES_24(TO_INT))
 DEFINE_PEAK(peak_widen_int8, 24, PEAK_TIMES_24(WIDEN_INT8))
 DEFINE_PEAK(peak_pack_int8, 24, PEAK_TIMES_24(PACK_INT8))
 DEFINE_PEAK(peak_multiply_add_int16, 24, PEAK_TIMES_24(MULTIPLY_ADD_INT16))
+DEFINE_PEAK(peak_add, 24, PEAK_TIMES_24(ADD))
+DEFINE_PEAK(peak_multiply, 24, PEAK_TIMES_24(MULTIPLY))
+DEFINE_PEAK(peak_blend_bytes, 24, PEAK_TIMES_24(BLEND_BYTES))
+DEFINE_PEAK(peak_blend_words, 24, PEAK_TIMES_24(BLEND_WORDS))
+DEFINE_PEAK(peak_compare, 24, PEAK_TIMES_24(COMPARE))
 DEFINE_PEAK(peak_divide, 24, PEAK_TIMES_24(DIVIDE))
 
 // exp(x) = 2^n p(f): n = round(x log2 e), f = x - n ln 2 in two steps, p of degree 5, scaled by 2^n. The inputs are
@@ -72,6 +82,26 @@ LOOKUPSIM_EXPORT i64 peak_clock_fma(void* task) {
                  : PEAK_USES);
     return iterations * 24;
 }
+
+// Loads, broadcasts and stores of 24 lines that are in L1.
+#define LOAD(I) "vmovups 64*" #I "(%[lines]), %%zmm" #I "\n\t"
+#define BROADCAST(I) "vbroadcastss 64*" #I "(%[lines]), %%zmm" #I "\n\t"
+#define STORE(I) "vmovups %%zmm" #I ", 64*" #I "(%[lines])\n\t"
+#define DEFINE_PEAK_LINES(NAME, BODY)                                                                                   \
+    LOOKUPSIM_EXPORT i64 NAME(void* task) {                                                                             \
+        alignas(64) static char lines[24 * 64];                                                                         \
+        const i64 iterations = static_cast<PeakTask*>(task)->iterations;                                                \
+        i64 left = iterations;                                                                                          \
+        asm volatile(PEAK_SETUP ".p2align 6\n\t1:\n\t" BODY "sub $1, %[left]\n\tjnz 1b\n\t"                         \
+                     : [left] "+r"(left)                                                                                \
+                     : [lines] "r"(lines), [one] "r"(0x3f800000)                                                        \
+                     : PEAK_USES);                                                                                      \
+        return iterations * 24;                                                                                         \
+    }
+
+DEFINE_PEAK_LINES(peak_load, PEAK_TIMES_24(LOAD))
+DEFINE_PEAK_LINES(peak_broadcast, PEAK_TIMES_24(BROADCAST))
+DEFINE_PEAK_LINES(peak_store, PEAK_TIMES_24(STORE))
 
 // Prefetches of 24 lines that are in L1: what the instruction costs where it is not needed.
 #define PREFETCH(I) "prefetcht0 64*" #I "(%[lines])\n\t"
