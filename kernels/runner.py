@@ -11,7 +11,7 @@ import numpy as np
 from kernels.lookup import LookupFfn
 from kernels.measure import interleaved, pinned
 from kernels.packing import hadamard
-from kernels.plan import Plan, variant_plan
+from kernels.plan import Plan
 from kernels.published import PublishedFfn
 from kernels.weights import MIX_INPUT, MIX_PROJECTED, LookupWeights, ShapeError, random_weights
 
@@ -51,7 +51,7 @@ def run_operator(
     else:
         table_scales = int(scales) if scales and scales.isdigit() else scales or "table"
         ffn = LookupFfn(weights, projection=projected, table=dtype, threads=threads, isa=isa, table_scales=table_scales)  # type: ignore[arg-type]
-        prepare = functools.partial(_stage, operator, ffn, weights, x, variant_plan(variant, batch, tables, threads))
+        prepare = functools.partial(_stage, operator, ffn, weights, x, ffn.plan(batch, variant))
     with pinned():
         call, error, work = prepare()
         timing = interleaved({operator: call})[operator]

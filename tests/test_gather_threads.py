@@ -90,6 +90,18 @@ def test_blocks_of_the_projection_are_even_and_hold_whole_sixes() -> None:
             assert 0 < tile <= PROJECT_TILE
 
 
+def test_the_plan_follows_batch_threads_and_stripes() -> None:
+    assert default_plan(8, 128).split == SPLIT_TOKENS
+    assert default_plan(8, 128, threads=2, stripes=4).split == SPLIT_COLUMNS
+    assert default_plan(8, 128, threads=8, stripes=4).split == SPLIT_TABLES
+    assert default_plan(512, 128, threads=2).split == SPLIT_TOKENS
+    assert default_plan(512, 128, table_bytes=1 << 15).table_group == 16
+    assert default_plan(512, 128, table_bytes=1 << 18).table_group == 4
+    assert default_plan(512, 3).table_group == 3
+    with pytest.raises(ValueError, match="variant: one of v1, v2, v3, v4, v5, got 'v6'"):
+        variant_plan("v6", 8, 128)
+
+
 @needs_kernels
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("variant", VARIANTS)
