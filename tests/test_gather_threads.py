@@ -9,7 +9,16 @@ import pytest
 
 from kernels.library import KernelError
 from kernels.lookup import LookupFfn
-from kernels.plan import PROJECT_TILE, SPLIT_COLUMNS, SPLIT_TABLES, VARIANTS, default_plan, project_tile, variant_plan
+from kernels.plan import (
+    PROJECT_TILE,
+    SPLIT_COLUMNS,
+    SPLIT_TABLES,
+    SPLIT_TOKENS,
+    VARIANTS,
+    default_plan,
+    project_tile,
+    variant_plan,
+)
 from kernels.tables import pack_tables
 from kernels.weights import LookupWeights, lookup_weights, random_weights
 from tests import oracle
