@@ -21,7 +21,7 @@ from kernels import library
 from kernels.checkpoint import State, lookup_weights_from_state_dict
 from kernels.library import I64, KernelError
 from kernels.packing import Dtype
-from kernels.plan import Plan, default_plan, project_tile
+from kernels.plan import Plan, default_plan, project_tile, variant_plan
 from kernels.projection import pack_projection
 from kernels.tables import PackedTables, Scales, TableDtype, aligned, pack_tables
 from kernels.weights import EPSILON, Float32, LookupWeights, ShapeError, lookup_weights
@@ -126,10 +126,16 @@ class LookupFfn:
             self.prepare(x.reshape(-1, w.hidden), y.reshape(-1, w.columns), plan)()
         return y
 
+    def plan(self, batch: int, variant: str | None = None) -> Plan:
+        """The loop nest that this layer uses for so many tokens, or that of a named variant ("v1" to "v5")."""
+        t = self._tables
+        table_bytes = self.weights.rows * t.stripe * t.data.itemsize
+        return variant_plan(variant, batch, t.tables, self.threads, t.padded_columns // t.stripe, table_bytes)
+
     def prepare(self, x: Float32, y: Float32, plan: Plan | None = None) -> Callable[[], None]:
         """A call without arguments that writes the layer of x [B, d] to y [B, dout]; both must stay where they are."""
         batch = len(x)
-        p = default_plan(batch, self._tables.tables, self.threads) if plan is None else plan
+        p = self.plan(batch) if plan is None else plan
         schedule = _schedule(p, self._tables.tables)
         run = functools.partial(
             self._run, ctypes.byref(self._layer), ctypes.byref(self._stages), ctypes.byref(schedule), _pointer(x),
@@ -212,7 +218,7 @@ class LookupFfn:
         """(call, sums [B, columns padded]) for codes and scores [B, tables padded]; the call returns -1 or the first bad code."""
         t = self._tables
         sums = _zeros((len(codes), t.padded_columns))
-        schedule = _schedule(default_plan(len(codes), t.tables, self.threads) if plan is None else plan, t.tables)
+        schedule = _schedule(self.plan(len(codes)) if plan is None else plan, t.tables)
 
         def call() -> int:
             return int(self._run_gather(

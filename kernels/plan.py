@@ -11,6 +11,11 @@ from dataclasses import dataclass, replace
 PROJECT_TILE = 48
 """Tokens a block between LayerNorm and code+score: a multiple of the six that a block product takes at once."""
 
+FEW_TOKENS = 128
+"""Below it most rows of a table are not touched, and prefetching whole groups fetches more than is read."""
+
+GROUP_BYTES = 1 << 19
+
 BULK_NONE, BULK_BY_CODE, BULK_LINEAR = 0, 1, 2
 SPLIT_TOKENS, SPLIT_COLUMNS, SPLIT_TABLES = 0, 1, 2
 VARIANTS = ("v1", "v2", "v3", "v4", "v5")
@@ -40,18 +45,28 @@ def project_tile(batch: int, threads: int) -> int:
     return min(PROJECT_TILE, -(-share // (6 * blocks)) * 6)
 
 
-def default_plan(batch: int, tables: int, threads: int = 1) -> Plan:
-    """Measured on Zen 5, int8 tables, 4 layers cycled: all tables at a time for few and for very many tokens, groups between."""
-    if batch < 128:
-        return Plan(PROJECT_TILE, 2 * PROJECT_TILE, tables, 1)
+def default_plan(batch: int, tables: int, threads: int = 1, stripes: int = 4, table_bytes: int = 1 << 15) -> Plan:
+    """The plan of a call on `threads` threads; a table over one of `stripes` column stripes has `table_bytes`.
+
+    Measured on Zen 4 (1 MiB of L2), 4 layers cycled. Few tokens: all tables at a time; several threads share the columns
+    (V4) while there are stripes for all of them, else the tables (V5). Many: tokens over threads, and groups of tables that
+    are prefetched in order while the group before is used: half of the L2, or, when there are so many tokens that sums
+    leave the L2 as well, larger ones.
+    """
+    block = project_tile(batch, threads)
+    if batch < FEW_TOKENS * max(1, threads // 2):
+        split = SPLIT_TOKENS if threads == 1 else SPLIT_COLUMNS if threads <= stripes else SPLIT_TABLES
+        return Plan(block, max(2 * PROJECT_TILE, batch), tables, 1, split=split)
     if batch < 2048:
-        return Plan(PROJECT_TILE, 10 * PROJECT_TILE, min(32, tables), 2)
-    return Plan(PROJECT_TILE, 80 * PROJECT_TILE, tables, 1)
+        return Plan(block, 20 * PROJECT_TILE, min(max(4, GROUP_BYTES // table_bytes), tables), 0, BULK_LINEAR)
+    return Plan(block, 43 * PROJECT_TILE, min(32, tables), 0, BULK_LINEAR)
 
 
-def variant_plan(variant: str | None, batch: int, tables: int, threads: int = 1) -> Plan:
+def variant_plan(
+    variant: str | None, batch: int, tables: int, threads: int = 1, stripes: int = 4, table_bytes: int = 1 << 15
+) -> Plan:
     """The plan of a named variant; None: the library's choice."""
-    chosen = default_plan(batch, tables, threads)
+    chosen = default_plan(batch, tables, threads, stripes, table_bytes)
     if variant is None:
         return chosen
     if variant == "v1":
@@ -59,12 +74,11 @@ def variant_plan(variant: str | None, batch: int, tables: int, threads: int = 1)
     if variant == "v2":
         return replace(chosen, token_tile=1, table_group=tables, near_tokens=1, bulk=0, split=SPLIT_TOKENS)
     if variant == "v3":
-        return replace(chosen, token_tile=10 * PROJECT_TILE, table_group=min(32, tables), near_tokens=1, bulk=0,
-                       split=SPLIT_TOKENS)  # fmt: skip
+        return replace(chosen, token_tile=10 * PROJECT_TILE, split=SPLIT_TOKENS)
     if variant == "v4":
         return replace(chosen, split=SPLIT_COLUMNS)
     if variant == "v5":
-        return replace(chosen, token_tile=min(chosen.token_tile, PROJECT_TILE), split=SPLIT_TABLES)
+        return replace(chosen, token_tile=PROJECT_TILE, split=SPLIT_TABLES)
     raise ValueError(f"variant: one of {', '.join(VARIANTS)}, got {variant!r}")
 
 

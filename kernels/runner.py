@@ -12,7 +12,7 @@ from kernels.exact import gather_exact, layer_norm_exact, project_exact, scores_
 from kernels.gemm import GemmFfn, gemm_exact, random_gemm_weights
 from kernels.lookup import LookupFfn
 from kernels.measure import interleaved, pinned
-from kernels.plan import Plan, variant_plan
+from kernels.plan import Plan
 from kernels.published import PublishedFfn
 from kernels.weights import LookupWeights, ShapeError, random_weights
 
@@ -64,7 +64,7 @@ def run_operator(
     else:
         table_scales = int(scales) if scales and scales.isdigit() else scales or "table"
         ffn = LookupFfn(weights, projection=projected, table=dtype, threads=threads, isa=isa, table_scales=table_scales)  # type: ignore[arg-type]
-        prepare = functools.partial(_stage, operator, ffn, weights, x, variant_plan(variant, batch, tables, threads))
+        prepare = functools.partial(_stage, operator, ffn, weights, x, ffn.plan(batch, variant))
     record: dict[str, Any] = {
         "operator": operator, "batch": batch, "hidden": hidden, "tables": tables, "rows": rows, "columns": columns,
         "projection": form, "block": block if form == "bh4" else None, "projection_dtype": projected, "table_dtype": dtype,

@@ -9,7 +9,16 @@ import pytest
 
 from kernels.library import KernelError
 from kernels.lookup import LookupFfn
-from kernels.plan import PROJECT_TILE, SPLIT_COLUMNS, SPLIT_TABLES, VARIANTS, default_plan, project_tile, variant_plan
+from kernels.plan import (
+    PROJECT_TILE,
+    SPLIT_COLUMNS,
+    SPLIT_TABLES,
+    SPLIT_TOKENS,
+    VARIANTS,
+    default_plan,
+    project_tile,
+    variant_plan,
+)
 from kernels.tables import pack_tables
 from kernels.weights import LookupWeights, lookup_weights, random_weights
 from tests import oracle
@@ -88,6 +97,18 @@ def test_blocks_of_the_projection_are_even_and_hold_whole_sixes() -> None:
             tile = default_plan(batch, 128, threads).project_tile
             assert tile % 6 == 0
             assert 0 < tile <= PROJECT_TILE
+
+
+def test_the_plan_follows_batch_threads_and_stripes() -> None:
+    assert default_plan(8, 128).split == SPLIT_TOKENS
+    assert default_plan(8, 128, threads=2, stripes=4).split == SPLIT_COLUMNS
+    assert default_plan(8, 128, threads=8, stripes=4).split == SPLIT_TABLES
+    assert default_plan(512, 128, threads=2).split == SPLIT_TOKENS
+    assert default_plan(512, 128, table_bytes=1 << 15).table_group == 16
+    assert default_plan(512, 128, table_bytes=1 << 18).table_group == 4
+    assert default_plan(512, 3).table_group == 3
+    with pytest.raises(ValueError, match="variant: one of v1, v2, v3, v4, v5, got 'v6'"):
+        variant_plan("v6", 8, 128)
 
 
 @needs_kernels
