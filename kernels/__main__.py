@@ -115,7 +115,7 @@ def run(operator: str, json_file: Path | None, **options: int | str | bool | Non
 
 
 @kernels.command()
-@click.argument("what", type=click.Choice(["memory", "peak"]), required=False)
+@click.argument("what", type=click.Choice(["memory", "peak", "stages"]), required=False)
 @click.option("--compare", is_flag=True, help="Look-up against GEMM, every pair of precisions, interleaved (minutes).")
 @click.option("--batches", default="1,8,64,512,4096", show_default=True, help="Tokens a call, for --compare.")
 @click.option("--threads", default="1,2", show_default=True, help="Threads, for --compare.")
@@ -125,11 +125,11 @@ def run(operator: str, json_file: Path | None, **options: int | str | bool | Non
 def bench(
     what: str | None, compare: bool, batches: str, threads: str, resume: bool, quick: bool, json_file: Path | None
 ) -> None:
-    """Microbenchmarks of this CPU (memory, peak), or look-up against GEMM (--compare)."""
+    """Microbenchmarks (memory, peak), stages of the layer against their bounds, or look-up against GEMM (--compare)."""
     from simulator.cli_common import fail
 
     if compare == (what is not None):
-        fail("bench: give either memory, peak or --compare", 2)
+        fail("bench: give one of memory, peak, stages and --compare", 2)
     if compare:
         _compare(_numbers("batches", batches), _numbers("threads", threads), resume, quick, json_file)
     else:
@@ -200,56 +200,34 @@ def _microbenchmarks(what: str, quick: bool, json_file: Path | None) -> None:
     from kernels.build import BuildError
     from kernels.library import KernelError
     from kernels.peak import peak_probes
-    from kernels.probe import memory_probes
-    from kernels.probetables import memory_tables, peak_tables
+    from kernels.probe import PORT_BOUND_SHARE, memory_probes
+    from kernels.probetables import memory_tables, peak_tables, stage_tables
+    from kernels.stages import stage_benchmarks
     from simulator.cli_common import console, fail, write_json
 
     try:
-        record = memory_probes(quick=quick) if what == "memory" else peak_probes()
+        if what == "memory":
+            record, tables = memory_probes(quick=quick), memory_tables
+        elif what == "peak":
+            record, tables = peak_probes(), peak_tables
+        else:
+            record, tables = stage_benchmarks(rounds=7 if quick else 21), stage_tables
     except (BuildError, KernelError) as error:
         fail(f"bench {what}: {error}")
     screen = console()
-    for table in memory_tables(record) if what == "memory" else peak_tables(record):
+    for table in tables(record):
         screen.print(table)
     clock = record["clock_hertz_before" if what == "memory" else "clock_hertz"]
     click.echo(
         f"\nclock {clock['median'] / 1e9:.2f} GHz (chain of dependent additions); {record['elapsed_seconds']:.1f} s"
     )
+    if not record.get("port_bound_reached", True):
+        click.echo(
+            f"these figures are not to be believed: a sequential read from L1 reached {record['bytes_per_cycle']:.0f} bytes a "
+            f"cycle, independent loads {record['needed_bytes_per_cycle'] / PORT_BOUND_SHARE:.0f}; was the machine busy?"
+        )
     for symbol, reason in record.get("missing", {}).items():
         click.echo(f"{symbol}: {reason}")
-    if json_file is not None:
-        write_json(json_file, record)
-
-
-@kernels.command()
-@click.option("--measure", is_flag=True, help="Instead: times the stages and instructions of this host, from L1.")
-@_JSON
-def incore(measure: bool, json_file: Path | None) -> None:
-    """Hot loops through llvm-mca for every target, and the in-core model held to what is trusted."""
-    from kernels import incore as marked
-    from kernels import incore_measure, incore_tables
-    from kernels.build import BuildError
-    from kernels.host import HostError
-    from kernels.incore_errors import every_comparison
-    from kernels.incore_mca import McaError
-    from kernels.incore_trust import DataError, throughputs
-    from kernels.library import KernelError
-    from simulator.cli_common import console, fail, write_json
-
-    screen = console()
-    try:
-        if measure:
-            record = incore_measure.measure()
-            screen.print(incore_tables.measured_table(record))
-        else:
-            record, data, measured = marked.collect(), throughputs(), marked.load_measured()
-            compared = every_comparison(record, data, measured)
-            for table in incore_tables.incore_tables(record, data, measured, compared):
-                screen.print(table)
-    except (BuildError, DataError, HostError, KernelError, McaError) as error:
-        fail(f"incore: {error}")
-    for text in record["missing"] if isinstance(record["missing"], list) else record["missing"].values():
-        click.echo(f"missing: {text}")
     if json_file is not None:
         write_json(json_file, record)
 

@@ -280,7 +280,7 @@ def measure_group(
     common = {"batch": group.batch, "threads": group.threads, "mode": group.mode}
     layers = bench.shape.layers
     times = [
-        {**common, "form": c.key[0], "first": c.key[1], "second": c.key[2], "variant": c.variant, "schedule": c.schedule,
+        {**common, **_form(c.key), "variant": c.variant, "schedule": c.schedule,
          **_seconds(found[c.key], layers), "microseconds_per_token": found[c.key].seconds_median / layers / group.batch * 1e6,
          "output_error": accuracy[c.key].output_error, "flipped_codes": accuracy[c.key].flipped_codes}
         for c in chosen
@@ -298,6 +298,14 @@ def measure_group(
             "flipped_codes": accuracy[ours.key].flipped_codes, "gemm_output_error": accuracy[theirs.key].output_error,
         })  # fmt: skip
     return ratios, times
+
+
+def _form(key: tuple[str, ...]) -> dict[str, str | None]:
+    form, first, second = key
+    ours, theirs = ((None, None), (first, second)) if form == "gemm" else ((first, second), (None, None))
+    return {
+        "form": form, "projection_dtype": ours[0], "table_dtype": ours[1], "gemm_library": theirs[0], "gemm_dtype": theirs[1],
+    }  # fmt: skip
 
 
 def _seconds(t: Timing, layers: int) -> dict[str, float]:

@@ -10,12 +10,19 @@ from rich.table import Table
 from kernels.probetables import plain_table
 from simulator.tables import number
 
-SHORT = {"fp32": "f32", "bf16": "b16", "int16": "i16", "int8": "i8"}
+LIBRARY_NAMES = {"onednn": "oneDNN", "openblas": "OpenBLAS"}
 
 
-def form_name(first: str, second: str) -> str:
-    """'int16/int8' for a look-up form, 'oneDNN int8' for a GEMM."""
-    return {"onednn": f"oneDNN {second}", "openblas": f"OpenBLAS {second}"}.get(first, f"{first}/{second}")
+def form_name(row: Mapping[str, Any]) -> str:
+    """'int16/int8' for a look-up form, 'oneDNN int8' for a GEMM, 'published fp32' for the published loops."""
+    if row["form"] == "published":
+        return f"published {row['table_dtype']}"
+    return gemm_name(row) if row["form"] == "gemm" else f"{row['projection_dtype']}/{row['table_dtype']}"
+
+
+def gemm_name(row: Mapping[str, Any]) -> str:
+    """'oneDNN int8'."""
+    return f"{LIBRARY_NAMES[row['gemm_library']]} {row['gemm_dtype']}"
 
 
 def comparison_tables(record: Mapping[str, Any]) -> list[Table]:
@@ -42,37 +49,23 @@ def _times(mode: str, threads: int, batches: list[int], rows: list[Mapping[str, 
     table = plain_table(
         f"\nMicroseconds a token and layer, {_title(mode, threads)}", "form", *(f"B={b}" for b in batches)
     )
-    for first, second in dict.fromkeys((r["first"], r["second"]) for r in rows if r["form"] != "published"):
-        at = {r["batch"]: r for r in rows if (r["first"], r["second"]) == (first, second) and r["form"] != "published"}
-        table.add_row(form_name(first, second), *(_us(at.get(b)) for b in batches))
-    if published := {r["batch"]: r for r in rows if r["form"] == "published"}:
-        table.add_row("published fp32", *(_us(published.get(b)) for b in batches))
+    for name in dict.fromkeys(form_name(r) for r in rows):
+        at = {r["batch"]: number(r["microseconds_per_token"]) for r in rows if form_name(r) == name}
+        table.add_row(name, *(at.get(b, "-") for b in batches))
     return table
 
 
-def _us(row: Mapping[str, Any] | None) -> str:
-    return "-" if row is None else number(row["microseconds_per_token"])
-
-
 def _ratios(mode: str, threads: int, batches: list[int], rows: list[Mapping[str, Any]]) -> Table:
+    """Of the published loops, too: B from which they make sense."""
     table = plain_table(
         f"\nGEMM time / look-up time, {_title(mode, threads)}", "look-up", "against", *(f"B={b}" for b in batches)
     )
-    pairs = dict.fromkeys(
-        (r["projection_dtype"], r["table_dtype"], r["gemm_library"], r["gemm_dtype"])
-        for r in rows
-        if r["variant"] != "published"
-    )
-    for pair in pairs:
-        at = {
-            r["batch"]: r["speedup"]
-            for r in rows
-            if (r["projection_dtype"], r["table_dtype"], r["gemm_library"], r["gemm_dtype"]) == pair
-            and r["variant"] != "published"
-        }
-        table.add_row(
-            f"{pair[0]}/{pair[1]}", form_name(*pair[2:]), *(f"{at[b]:.2f}" if b in at else "-" for b in batches)
-        )
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    for r in rows:
+        ours = "published" if r["variant"] == "published" else f"{r['projection_dtype']}/{r['table_dtype']}"
+        found.setdefault((ours, gemm_name(r)), {})[r["batch"]] = r["speedup"]
+    for (ours, theirs), at in found.items():
+        table.add_row(ours, theirs, *(f"{at[b]:.2f}" if b in at else "-" for b in batches))
     return table
 
 
@@ -80,12 +73,7 @@ def _accuracy(rows: Iterable[Mapping[str, Any]]) -> Table:
     table = plain_table(
         "\nAccuracy against float64 (512 tokens, random weights)", "form", "output error", "flipped codes"
     )
-    seen = set()
-    for r in rows:
-        name = "published fp32" if r["form"] == "published" else form_name(r["first"], r["second"])
-        if name in seen:
-            continue
-        seen.add(name)
+    for name, r in {form_name(r): r for r in rows}.items():
         flipped = "-" if r["flipped_codes"] is None else f"{r['flipped_codes']:.2%}"
         table.add_row(name, f"{r['output_error']:.1e}", flipped)
     return table

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from kernels.library import I64, POINTER, KernelError, function, runnable
+from kernels.peak import Instruction, Rate, rate
 from kernels.timing import MemoryTask, Spread, clock_hertz, rounds, spread, usable_cpus
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -37,8 +38,8 @@ MAX_WARM_BYTES, WARM_ROUNDS = 32 * MIB, 3
 """Caches settle only after several rounds: what comes once may be put where it is evicted first; a chase is too slow for that."""
 
 FULL_BUDGET_SECONDS, QUICK_BUDGET_SECONDS = 55.0, 9.0
-PORT_BOUND_BYTES_PER_CYCLE = {"avx512": 100.0, "avx2": 50.0}
-"""What a sequential read from L1 must reach before the other probes are believed: two vectors a cycle, less a fifth."""
+PORT_BOUND_SHARE = 0.8
+"""Of what independent loads reach, a sequential read from L1 must reach so much before the other probes are believed."""
 
 
 @dataclass(frozen=True)
@@ -280,12 +281,17 @@ def thread_counts(cores: int) -> tuple[int, ...]:
     return tuple(sorted({1, min(2, cores), max(1, cores // 2), cores}))
 
 
-def port_bound(points: Sequence[MemoryPoint], clock: Spread, isa: str) -> dict[str, Any]:
-    """Whether the sequential read from L1 comes near two vectors a cycle."""
-    needed = PORT_BOUND_BYTES_PER_CYCLE[isa]
+def port_bound(points: Sequence[MemoryPoint], clock: Spread, loads: Rate, vector_bytes: int) -> dict[str, Any]:
+    """Whether the sequential read from L1 comes near what the load ports give to `loads`, independent loads of one vector."""
+    needed = PORT_BOUND_SHARE * loads.per_cycle.median * vector_bytes
     rates = [p.bytes_per_second.median for p in points if p.kind == "read" and p.threads == 1 and p.bytes_per_second]
     reached = max(rates, default=0.0) / clock.median
-    return {"bytes_per_cycle": reached, "needed_bytes_per_cycle": needed, "port_bound_reached": reached >= needed}
+    return {
+        "bytes_per_cycle": reached,
+        "needed_bytes_per_cycle": needed,
+        "loads_per_cycle": loads.per_cycle.median,
+        "port_bound_reached": reached >= needed,
+    }
 
 
 def memory_probes(quick: bool = False, isa: str | None = None) -> dict[str, Any]:
@@ -315,14 +321,18 @@ def memory_probes(quick: bool = False, isa: str | None = None) -> dict[str, Any]
                 left_out += 1
             else:
                 points.append(measure(shape, region, effort, cpus, isa))
+    after = clock_hertz(cpus[0])
+    vector_bytes = 64 if vector == "avx512" else 32 if vector == "avx2" else 16
+    symbol = {64: "peak_load", 32: "peak_load_256", 16: "peak_load_128"}[vector_bytes]
+    loads = rate(Instruction("load", symbol), cpus[0])
     return {
         "probe": "memory",
         "quick": quick,
         "instruction_set": vector,
         "cpus": list(cpus),
         "clock_hertz_before": asdict(before),
-        "clock_hertz_after": asdict(clock_hertz(cpus[0])),
-        **port_bound(points, before, vector),
+        "clock_hertz_after": asdict(after),
+        **port_bound(points, max(before, after, key=lambda c: c.median), loads, vector_bytes),
         "pages": pages,
         "points": [asdict(point) for point in points],
         "points_left_out": left_out,

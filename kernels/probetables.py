@@ -57,3 +57,13 @@ def peak_tables(record: Mapping[str, Any]) -> list[Table]:
         threads.add_row(f"{r['threads']}", number(r["barrier_seconds"]["median"] * 1e9),
                         number(r["start_seconds"]["median"] * 1e6), number(r["pool_seconds"]["median"] * 1e9))  # fmt: skip
     return [rates, latencies, threads]
+
+
+def stage_tables(record: Mapping[str, Any]) -> list[Table]:
+    """Stages of the layer, what bounds them, and how near they come."""
+    table = plain_table("Stages, one thread, hot", "stage", "dtype", "us/token", "IQR", "bound us", "of it", "bound")
+    for s in record["stages"]:
+        kind = "/".join(part for part in (s["projection_dtype"], s["table_dtype"]) if part)
+        table.add_row(s["stage"], kind, number(s["microseconds_per_token"]), number(s["microseconds_iqr"]),
+                      number(s["bound_microseconds"]), f"{s['share_of_bound']:.0%}", s["bound"])  # fmt: skip
+    return [table]
