@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -196,3 +198,17 @@ def test_scales_have_a_shape_and_bad_ones_are_named() -> None:
 def test_only_int8_tables_have_scales() -> None:
     with pytest.raises(KernelError, match="only int8 tables have scales, these are bf16"):
         LookupFfn(random_weights(64, 64, 4, 16), table="bf16", table_scales="row")
+
+
+@needs_kernels
+def test_a_prepared_call_keeps_its_layer() -> None:
+    x = inputs(3, 64)
+    y, again = (np.empty((3, 512), dtype=np.float32) for _ in range(2))
+    weights = random_weights(64, 512, 64, 256)
+    call = make(weights, "fp32", "fp32").prepare(x, y)  # nobody else refers to the layer
+    layers = weakref.ref(call.__defaults__[0][0])  # type: ignore[attr-defined]
+    gc.collect()
+    assert layers() is not None
+    call()
+    make(weights, "fp32", "fp32").prepare(x, again)()
+    assert (y == again).all()
