@@ -142,7 +142,7 @@ class LookupFfn:
             I64(x.strides[0] // 4), I64(batch), _pointer(y), I64(y.strides[0] // 4), I64(self.threads),
         )  # fmt: skip
 
-        def call(_keep: Any = (x, y, schedule)) -> None:
+        def call(_keep: Any = (self, x, y, schedule)) -> None:
             if run() >= 0:
                 raise AssertionError("code+score made a code out of range")
 
@@ -239,7 +239,7 @@ class LookupFfn:
             I64(project_tile(max(1, tokens), self.threads)), I64(self.threads),
         )  # fmt: skip
 
-        def call(_keep: Any = (arrays, task)) -> None:
+        def call(_keep: Any = (self, arrays, task)) -> None:
             run()
 
         return call

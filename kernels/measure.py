@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,6 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from kernels.build import BuildError
+from kernels.library import KernelError, function
+
+POOLS = (("lookup_ffn", "lookup_ffn"), ("published", "published_ffn"))
+"""Operators whose libraries have workers of their own, each by one of its functions."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,13 @@ class Timing:
 
 @contextmanager
 def pinned() -> Iterator[None]:
-    """This thread on the first CPU that it may use; kernels' own workers take the next ones."""
+    """This thread on the first CPU that it may use; kernels' own workers take the next ones.
+
+    A pool of workers uses the CPUs of the thread that loads its library, so the libraries are loaded before this one is pinned.
+    """
+    for operator, symbol in POOLS:
+        with contextlib.suppress(BuildError, KernelError):  # whoever needs it will say so
+            function(operator, symbol)
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:

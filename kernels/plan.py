@@ -78,7 +78,8 @@ def variant_plan(
     if variant == "v4":
         return replace(chosen, split=SPLIT_COLUMNS)
     if variant == "v5":
-        return replace(chosen, token_tile=PROJECT_TILE, split=SPLIT_TABLES)
+        # Partial sums of all shards stay in the L2 for few tokens only, and these touch few rows: nothing in order.
+        return replace(chosen, token_tile=PROJECT_TILE, table_group=tables, near_tokens=1, bulk=0, split=SPLIT_TABLES)
     raise ValueError(f"variant: one of {', '.join(VARIANTS)}, got {variant!r}")
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -196,3 +200,36 @@ def test_scales_have_a_shape_and_bad_ones_are_named() -> None:
 def test_only_int8_tables_have_scales() -> None:
     with pytest.raises(KernelError, match="only int8 tables have scales, these are bf16"):
         LookupFfn(random_weights(64, 64, 4, 16), table="bf16", table_scales="row")
+
+
+@needs_kernels
+def test_a_prepared_call_keeps_its_layer() -> None:
+    x = inputs(3, 64)
+    y, again = (np.empty((3, 512), dtype=np.float32) for _ in range(2))
+    weights = random_weights(64, 512, 64, 256)
+    call = make(weights, "fp32", "fp32").prepare(x, y)  # nobody else refers to the layer
+    assert any(isinstance(kept, LookupFfn) for kept in call.__defaults__[0])  # type: ignore[attr-defined]
+    gc.collect()
+    call()
+    make(weights, "fp32", "fp32").prepare(x, again)()
+    assert (y == again).all()
+
+
+@needs_kernels
+def test_workers_get_cpus_of_their_own_though_the_caller_is_pinned() -> None:
+    script = """
+import os
+import numpy as np
+from kernels.measure import pinned
+with pinned():
+    from kernels.lookup import LookupFfn
+    from kernels.weights import random_weights
+    LookupFfn(random_weights(64, 64, 4, 16), threads=2)(np.zeros((2, 64), dtype=np.float32))
+    masks = [os.sched_getaffinity(int(thread)) for thread in os.listdir('/proc/self/task')]
+print(sum(mask == {sorted(os.sched_getaffinity(0))[1]} for mask in masks))
+"""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one CPU")
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, env=environment)
+    assert (done.stdout, done.stderr) == ("1\n", "")
