@@ -93,7 +93,13 @@ def list_(json_file: Path | None) -> None:
 @click.option("--library", "gemm_library", type=click.Choice(["onednn", "openblas"]), default="onednn", show_default=True,
               help="Of gemm.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True)
-@click.option("--isa", default=None, help="Caps the instruction set.")
+@click.option("--isa", default=None,
+              help="Pins the instruction set; an operator without it takes the next lower.  [default: the best]")  # fmt: skip
+@click.option("--stripe", type=click.IntRange(64, 16384), default=None, metavar="COLUMNS",
+              help="Columns a stripe, a multiple of 64; all of them: the plain layout.  [default: by dtype]")  # fmt: skip
+@click.option(
+    "--page-size", type=click.Choice(["4KiB", "2MiB"]), default="2MiB", show_default=True, help="Of the tables."
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @_JSON
 def run(operator: str, json_file: Path | None, **options: int | str | bool | None) -> None:

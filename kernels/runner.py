@@ -10,6 +10,8 @@ import numpy as np
 
 from kernels.exact import gather_exact, layer_norm_exact, project_exact, scores_exact
 from kernels.gemm import GemmFfn, gemm_exact, random_gemm_weights
+from kernels.isa import ISAS, why_not
+from kernels.library import KernelError
 from kernels.lookup import LookupFfn
 from kernels.measure import interleaved, pinned
 from kernels.plan import Plan
@@ -43,8 +45,12 @@ def run_operator(
     dense: bool = False,
     intermediate: int = 2048,
     gemm_library: str = "onednn",
+    stripe: int | None = None,
+    page_size: str = "2MiB",
 ) -> dict[str, Any]:
     """Times an operator and compares it with float64; the record's names carry the units."""
+    if isa is not None and isa in ISAS and (reason := why_not(ISAS[isa])):
+        raise KernelError(f"--isa {isa}: {reason}")
     if rows & (rows - 1):
         raise ShapeError(f"rows must be a power of two, got {rows}")
     if operator == "bh4" and dense:
@@ -63,12 +69,16 @@ def run_operator(
         prepare: Callable[[], Prepared] = functools.partial(_published, other, weights, x)
     else:
         table_scales = int(scales) if scales and scales.isdigit() else scales or "table"
-        ffn = LookupFfn(weights, projection=projected, table=dtype, threads=threads, isa=isa, table_scales=table_scales)  # type: ignore[arg-type]
+        ffn = LookupFfn(
+            weights, projection=projected, table=dtype, threads=threads, isa=isa, table_scales=table_scales,  # type: ignore[arg-type]
+            stripe=stripe, page_2m=page_size == "2MiB",
+        )  # fmt: skip
         prepare = functools.partial(_stage, operator, ffn, weights, x, ffn.plan(batch, variant))
     record: dict[str, Any] = {
         "operator": operator, "batch": batch, "hidden": hidden, "tables": tables, "rows": rows, "columns": columns,
         "projection": form, "block": block if form == "bh4" else None, "projection_dtype": projected, "table_dtype": dtype,
         "table_scales": scales or "table", "variant": variant or "by batch", "threads": threads, "isa": isa or "best",
+        "stripe_columns": stripe or "by dtype", "page_size": page_size,
     }  # fmt: skip
     return record | _timed(operator, batch, prepare)
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kernels.build import Variant, build, compiled_path, find_compiler, flags_of, variants
-from kernels.isa import ISAS, why_not
+from kernels.isa import ISAS, machine, why_not
 from tests.test_lookup_kernels import needs_kernels
 
 
@@ -27,6 +27,8 @@ def kernels(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     ("arguments", "tolerance"),
     [
         (("layer_norm", "--hidden", "500"), 1e-5),
+        (("gemm", "--dtype", "int8", "--batch", "9", "--intermediate", "300"), 5e-2),
+        (("gather", "--dtype", "bf16", "--stripe", "512", "--page-size", "4KiB", "--batch", "5"), 5e-3),
         (("bh4", "--dtype", "fp32", "--batch", "7"), 1e-5),
         (("dense", "--dtype", "bf16", "--batch", "7", "--hidden", "300", "--tables", "9"), 1e-2),
         (("lookup_ffn", "--dense", "--batch", "9", "--hidden", "96", "--tables", "9", "--dtype", "int8"), 1.5e-2),
@@ -82,6 +84,11 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
         'gather: table_scales: "table", "row" or a power of two up to the 256 rows of a table, got 3',
     ),
     "published in int8": (("run", "published", "--dtype", "int8"), "published: the published loops are fp32"),
+    "instruction set of another machine": (
+        ("run", "bh4", "--isa", "neon" if machine() == "x86_64" else "avx2"),
+        "bh4: --isa",
+    ),
+    "stripe": (("run", "gather", "--stripe", "100"), "gather: a stripe is a multiple of 64 columns, got 100"),
     "operator": (("run", "conv"), "'conv' is not one of"),
     "two projections": (("run", "bh4", "--dense"), "bh4: --dense is for other operators"),
     "batch": (("run", "bh4", "--batch", "0"), "0 is not in the range"),
