@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from kernels.build import BuildError
-from kernels.library import KernelError, function
+from kernels.library import KernelError, load, runnable
 
-POOLS = (("lookup_ffn", "lookup_ffn"), ("published", "published_ffn"))
-"""Operators whose libraries have workers of their own, each by one of its functions."""
+POOLS = ("lookup_ffn", "published")
+"""Operators whose libraries have workers of their own."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ def pinned() -> Iterator[None]:
 
     A pool of workers uses the CPUs of the thread that loads its library, so the libraries are loaded before this one is pinned.
     """
-    for operator, symbol in POOLS:
+    for variant in (v for operator in POOLS for v in runnable(operator)):
         with contextlib.suppress(BuildError, KernelError):  # whoever needs it will say so
-            function(operator, symbol)
+            load(variant)
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:
