@@ -21,7 +21,7 @@ from kernels.gemmlibrary import Library
 from kernels.lookup import LookupFfn
 from kernels.measure import Timing, pinned, timing_of
 from kernels.packing import Dtype
-from kernels.plan import Plan, candidate_plans, variant_of
+from kernels.plan import Plan, variant_of
 from kernels.published import PublishedFfn
 from kernels.tables import TableDtype
 from kernels.timing import usable_cpus
@@ -37,7 +37,7 @@ GEMMS: tuple[tuple[Library, GemmDtype], ...] = (
     ("onednn", "int8"),
     ("openblas", "fp32"),
 )
-STRIPES = {"fp32": (128, 256), "bf16": (128, 256), "int8": (128, 512)}
+STRIPES = {"fp32": (64, 128, 256), "bf16": (64, 128, 256), "int8": (64, 128, 512)}
 TOKEN_TILES = (256, 1024, 1 << 20)
 PUBLISHED_FROM = 64
 """Tokens a call from which the published loops make sense: they go in chunks of 64."""
@@ -209,7 +209,7 @@ def lookup_offers(
     """Every candidate schedule of one look-up precision."""
     for stripe in STRIPES[table]:
         layers = bench.lookups(projection, table, stripe, group.threads)
-        for plan in candidate_plans(group.batch, bench.shape.tables, group.threads):
+        for plan in layers[0].plans(group.batch):
             calls = data.sequences(group.mode, functools.partial(_prepared, layers, plan))
             key = ("look-up", projection, table, f"{stripe}", f"{plan}")
             yield Contender(key, _words(plan, stripe), variant_of(plan, group.batch), calls)

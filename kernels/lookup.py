@@ -21,7 +21,7 @@ from kernels import library
 from kernels.checkpoint import State, lookup_weights_from_state_dict
 from kernels.library import I64, KernelError
 from kernels.packing import Dtype
-from kernels.plan import Plan, default_plan, project_tile, variant_plan
+from kernels.plan import Plan, candidate_plans, default_plan, project_tile, variant_plan
 from kernels.projection import pack_projection
 from kernels.tables import PackedTables, Scales, TableDtype, aligned, pack_tables
 from kernels.weights import EPSILON, Float32, LookupWeights, ShapeError, lookup_weights
@@ -128,9 +128,16 @@ class LookupFfn:
 
     def plan(self, batch: int, variant: str | None = None) -> Plan:
         """The loop nest that this layer uses for so many tokens, or that of a named variant ("v1" to "v5")."""
+        return variant_plan(variant, batch, *self._nest_shape())
+
+    def plans(self, batch: int) -> tuple[Plan, ...]:
+        """Loop nests worth trying for so many tokens: pass the fastest one to the calls."""
+        return candidate_plans(batch, *self._nest_shape())
+
+    def _nest_shape(self) -> tuple[int, int, int, int]:
+        """(tables, threads, stripes, bytes of a table over one stripe)."""
         t = self._tables
-        table_bytes = self.weights.rows * t.stripe * t.data.itemsize
-        return variant_plan(variant, batch, t.tables, self.threads, t.padded_columns // t.stripe, table_bytes)
+        return t.tables, self.threads, t.padded_columns // t.stripe, self.weights.rows * t.stripe * t.data.itemsize
 
     def prepare(self, x: Float32, y: Float32, plan: Plan | None = None) -> Callable[[], None]:
         """A call without arguments that writes the layer of x [B, d] to y [B, dout]; both must stay where they are."""

@@ -48,18 +48,17 @@ def project_tile(batch: int, threads: int) -> int:
 def default_plan(batch: int, tables: int, threads: int = 1, stripes: int = 4, table_bytes: int = 1 << 15) -> Plan:
     """The plan of a call on `threads` threads; a table over one of `stripes` column stripes has `table_bytes`.
 
-    Measured on Zen 4 (1 MiB of L2), 4 layers cycled. Few tokens: all tables at a time; several threads share the columns
-    (V4) while there are stripes for all of them, else the tables (V5). Many: tokens over threads, and groups of tables that
-    are prefetched in order while the group before is used: half of the L2, or, when there are so many tokens that sums
-    leave the L2 as well, larger ones.
+    Measured on Zen 4 (1 MiB of L2), 4 layers cycled, fresh tokens. Few tokens: rows of the next tables are fetched by code while
+    those of the last ones are summed; several threads share the columns (V4) while there are stripes for all of them, else
+    the tables (V5). Many: tokens over threads, and groups of half the L2 are fetched in order while the group before is used.
     """
     block = project_tile(batch, threads)
     if batch < FEW_TOKENS * max(1, threads // 2):
         split = SPLIT_TOKENS if threads == 1 else SPLIT_COLUMNS if threads <= stripes else SPLIT_TABLES
-        return Plan(block, max(2 * PROJECT_TILE, batch), tables, 1, split=split)
-    if batch < 2048:
-        return Plan(block, 20 * PROJECT_TILE, min(max(4, GROUP_BYTES // table_bytes), tables), 0, BULK_LINEAR)
-    return Plan(block, 43 * PROJECT_TILE, min(32, tables), 0, BULK_LINEAR)
+        group = min(tables, 32 if batch < 32 else 16)
+        return Plan(block, max(2 * PROJECT_TILE, batch), group, 0, BULK_BY_CODE, split)
+    group = min(max(4, GROUP_BYTES // table_bytes), tables)
+    return Plan(block, (20 if batch < 2048 else 43) * PROJECT_TILE, group, 0, BULK_LINEAR)
 
 
 def variant_plan(
@@ -83,23 +82,27 @@ def variant_plan(
     raise ValueError(f"variant: one of {', '.join(VARIANTS)}, got {variant!r}")
 
 
-def candidate_plans(batch: int, tables: int, threads: int = 1) -> tuple[Plan, ...]:
-    """Schedules worth trying on a machine that nobody has tuned for, the library's own choice first."""
+def candidate_plans(
+    batch: int, tables: int, threads: int = 1, stripes: int = 4, table_bytes: int = 1 << 15
+) -> tuple[Plan, ...]:
+    """Schedules worth trying on a machine that nobody has tuned for, the library's own choice first; arguments as there.
+
+    Few tokens touch few rows of a table, so the next group is fetched by code; many touch most, and it is fetched in order.
+    """
     block = project_tile(batch, threads)
-    tiles = sorted({min(tile, batch + block) for tile in ((96,) if batch < 128 else (240, 960, 3840))})
-    nests = (
-        *((group, near, BULK_BY_CODE) for group in (16, 32) for near in (0, 1)),
-        *((group, near, BULK_LINEAR) for group in (16, 32) for near in (0, 2) if batch >= 64),
-        (tables, 1, BULK_NONE),
-    )
-    splits = (SPLIT_TOKENS, SPLIT_COLUMNS) if threads > 1 else (SPLIT_TOKENS,)
+    groups = sorted({min(tables, max(4, size // table_bytes)) for size in (GROUP_BYTES // 2, GROUP_BYTES)})
+    nests = [(group, 0, BULK_LINEAR) for group in groups] if batch >= 128 else []
+    if batch < 1024:
+        nests += [(min(group, tables), 0, BULK_BY_CODE) for group in (8, 16, 32)]
+    nests.append((tables, 1, BULK_NONE))
+    tiles = (96,) if batch < 128 else sorted({min(tile, batch + block) for tile in (480, 1024, 2048, 4096)})
+    splits = (SPLIT_TOKENS, SPLIT_COLUMNS) if 1 < threads <= stripes else (SPLIT_TOKENS,)
     offers = [
-        Plan(block, tile, min(group, tables), near, bulk, split)
-        for tile in tiles for group, near, bulk in nests for split in splits
-    ]  # fmt: skip
+        Plan(block, tile, group, near, bulk, split) for tile in tiles for group, near, bulk in nests for split in splits
+    ]
     if threads > 1 and batch < 64:
         offers.append(Plan(block, PROJECT_TILE, tables, 1, BULK_NONE, SPLIT_TABLES))
-    return tuple(dict.fromkeys((default_plan(batch, tables, threads), *offers)))
+    return tuple(dict.fromkeys((default_plan(batch, tables, threads, stripes, table_bytes), *offers)))
 
 
 def variant_of(plan: Plan, batch: int) -> str:
