@@ -238,6 +238,39 @@ def _microbenchmarks(what: str, quick: bool, json_file: Path | None) -> None:
         write_json(json_file, record)
 
 
+@kernels.command()
+@click.option("--measure", is_flag=True, help="Instead: times the stages and instructions of this host, from L1.")
+@_JSON
+def incore(measure: bool, json_file: Path | None) -> None:
+    """Hot loops through llvm-mca for every target, and the in-core model held to what is trusted."""
+    from kernels import incore as marked
+    from kernels import incore_measure, incore_tables
+    from kernels.build import BuildError
+    from kernels.host import HostError
+    from kernels.incore_errors import every_comparison
+    from kernels.incore_mca import McaError
+    from kernels.incore_trust import DataError, throughputs
+    from kernels.library import KernelError
+    from simulator.cli_common import console, fail, write_json
+
+    screen = console()
+    try:
+        if measure:
+            record = incore_measure.measure()
+            screen.print(incore_tables.measured_table(record))
+        else:
+            record, data, measured = marked.collect(), throughputs(), marked.load_measured()
+            compared = every_comparison(record, data, measured)
+            for table in incore_tables.incore_tables(record, data, measured, compared):
+                screen.print(table)
+    except (BuildError, DataError, HostError, KernelError, McaError) as error:
+        fail(f"incore: {error}")
+    for text in record["missing"] if isinstance(record["missing"], list) else record["missing"].values():
+        click.echo(f"missing: {text}")
+    if json_file is not None:
+        write_json(json_file, record)
+
+
 def main() -> None:
     """Entry point: expected faults are one message and an exit code."""
     try:

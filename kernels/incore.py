@@ -184,7 +184,7 @@ def judged(record: dict[str, Any], data: Throughputs, measured: dict[str, Any] |
 
 def _judge_by_stages(loops: Sequence[dict[str, Any]], measured: dict[str, Any]) -> None:
     """Excludes loops that llvm-mca finds slower than the whole measured stage around them. The stage was built by the first
-    compiler; another one's loop counts where it is the same instructions."""
+    compiler from one file; the same loop by another compiler or in another file counts where it is the same instructions."""
     target = measured["target"]
     built = {
         (loop["source"], loop["loop"]): loop
@@ -200,10 +200,9 @@ def _judge_by_stages(loops: Sequence[dict[str, Any]], measured: dict[str, Any]) 
             continue
         whole = f"the whole stage was measured at {stage['median']:.0f}"
         reason = f"{item.name}: llvm-mca's loops take {total:.0f} cycles a token, {whole}"
-        keys = {(source, mark) for source, mark, _ in item.loops}
+        disproved = {mark: built[source, mark]["kinds"] for source, mark, _ in item.loops}
         for loop in loops:
-            key = loop["source"], loop["loop"]
-            if key in keys and target in loop["targets"] and loop["kinds"] == built[key]["kinds"]:
+            if target in loop["targets"] and disproved.get(loop["loop"]) == loop["kinds"]:
                 loop["targets"][target]["excluded"].append(reason)
 
 
