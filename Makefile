@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test bench incore sanitize lint format dashboard clean help
+.PHONY: run test bench compare incore sanitize lint format dashboard clean help
 
 help:
 	@echo "make run        GEMM against look-up FFN, on this host and on the CPUs described in hardware_specs/"
 	@echo "make test       the test suite"
 	@echo "make bench      speed of the model itself, held to its figures"
+	@echo "make compare    the compiled kernels against GEMM through oneDNN and OpenBLAS on this host (minutes)"
 	@echo "make incore     the kernels' hot loops through llvm-mca for every target, into kernels/data/incore.json"
 	@echo "make sanitize   the kernels under the address and undefined-behaviour sanitizers"
 	@echo "make lint       ruff and mypy"
@@ -24,6 +25,9 @@ test: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python -m tests.bench
+
+compare: $(STAMP)
+	@$(BIN)/python -m kernels bench --compare
 
 incore: $(STAMP)
 	@$(BIN)/python -m kernels incore --json kernels/data/incore.json
