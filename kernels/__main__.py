@@ -65,7 +65,7 @@ def list_(json_file: Path | None) -> None:
 
 
 @kernels.command()
-@click.argument("operator", type=click.Choice(["layer_norm", "bh4", "code_score", "gather", "lookup_ffn"]))
+@click.argument("operator", type=click.Choice(["layer_norm", "bh4", "dense", "code_score", "gather", "lookup_ffn"]))
 @click.option("--batch", type=click.IntRange(1, 1 << 20), default=64, show_default=True, help="Tokens a call.")
 @click.option("--hidden", type=click.IntRange(1, 4096), default=512, show_default=True, help="Inputs d.")
 @click.option("--tables", type=click.IntRange(1, 4096), default=128, show_default=True)
@@ -78,13 +78,14 @@ def list_(json_file: Path | None) -> None:
     "--dtype", type=click.Choice(["fp32", "bf16", "int8"]), default="fp32", show_default=True, help="Of the tables."
 )
 @click.option("--projection", type=click.Choice(["fp32", "bf16", "int16", "int8"]), default=None,
-              help="Of BH4.  [default: as the tables, int16 for int8]")  # fmt: skip
+              help="Data type of the projection.  [default: as the tables, int16 for int8]")  # fmt: skip
+@click.option("--dense", is_flag=True, help="The projection is a plain matrix, not BH4.")
 @click.option("--variant", type=click.Choice(["v1", "v2", "v3"]), default=None, help="Loop nest.  [default: by batch]")
 @click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True)
 @click.option("--isa", default=None, help="Caps the instruction set.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @_JSON
-def run(operator: str, json_file: Path | None, **options: int | str | None) -> None:
+def run(operator: str, json_file: Path | None, **options: int | str | bool | None) -> None:
     """Runs one operator on random weights: time, rate, and error against float64."""
     from kernels.build import BuildError
     from kernels.library import KernelError

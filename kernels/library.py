@@ -33,6 +33,17 @@ class Bh4(ctypes.Structure):
     )
 
 
+class Dense(ctypes.Structure):
+    """`struct Dense` of include/lookup.hpp."""
+
+    _fields_ = (
+        *((name, I64) for name in ("width", "depth", "outputs", "chunk")),
+        *((name, POINTER) for name in ("weights", "scales", "bias")),
+        ("limit", I64),
+        ("correction", POINTER),
+    )
+
+
 class Tables(ctypes.Structure):
     """`struct Tables` of include/lookup.hpp."""
 
@@ -60,7 +71,7 @@ class Layer(ctypes.Structure):
     _fields_ = (
         ("gamma", POINTER),
         ("beta", POINTER),
-        *((name, I64) for name in ("hidden", "padded", "outputs", "bits", "layout", "tables")),
+        *((name, I64) for name in ("hidden", "width", "outputs", "bits", "layout", "mixes", "tables")),
         ("epsilon", F32),
         ("projection", POINTER),
         ("rows", Tables),

@@ -12,16 +12,19 @@ import ctypes
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels import library
+from kernels.checkpoint import State, lookup_weights_from_state_dict
 from kernels.library import I64, KernelError
-from kernels.packing import Dtype, PackedBh4, pack_bh4
+from kernels.packing import Dtype
+from kernels.projection import pack_projection
 from kernels.tables import PackedTables, TableDtype, aligned, pack_tables
-from kernels.weights import EPSILON, MIX_INPUT, MIX_PROJECTED, Float32, LookupWeights, ShapeError, lookup_weights
+from kernels.weights import EPSILON, Float32, LookupWeights, ShapeError, lookup_weights
 
 PROJECTIONS: tuple[Dtype, ...] = ("fp32", "bf16", "int16", "int8")
 TABLES: tuple[TableDtype, ...] = ("fp32", "bf16", "int8")
@@ -51,7 +54,7 @@ def default_plan(batch: int, tables: int) -> Plan:
 
 
 class LookupFfn:
-    """One LookupFFN layer on compiled kernels; make it with `from_arrays`.
+    """One LookupFFN layer on compiled kernels; make it with `from_arrays` or `from_state_dict`.
 
     projection: fp32, bf16, int16 or int8; table: fp32, bf16 or int8; stripe: columns a stripe of the tables, a multiple of 64;
     isa: caps the instruction set; page_2m: tables in 2 MiB pages. A token whose normalised input holds infinity or NaN gives NaN.
@@ -74,21 +77,15 @@ class LookupFfn:
             raise KernelError(f"table: one of {', '.join(TABLES)}, got {table!r}")
         if threads < 1:
             raise KernelError(f"threads: at least 1, got {threads}")
-        if weights.blocks is None:
-            raise KernelError("only BH4 projections have a kernel; this layer has a dense one")
-        if weights.blocks.shape[-1] < 16:
-            raise KernelError(
-                f"blocks: the kernels take blocks of 16 to {weights.padded}, got {weights.blocks.shape[-1]}"
-            )
         self.weights, self.projection, self.table, self.threads = weights, projection, table, threads
         if stripe is None:
             stripe = min(128 if table == "int8" else 256, -(-weights.columns // 64) * 64)
-        self._bh4 = pack_bh4(weights, projection)
+        self._projection = pack_projection(weights, projection)
         self._tables = pack_tables(weights.tables, weights.bias, table, stripe, page_2m=page_2m)
         self._functions = {
             "layer_norm": library.function("layer_norm", "layer_norm", isa),
-            "project": library.function("bh4", f"bh4_{projection}", isa),
-            "project_scratch": library.function("bh4", f"bh4_{projection}_scratch", isa),
+            "project": library.function(self._projection.operator, self._projection.symbol, isa),
+            "project_scratch": library.function(self._projection.operator, f"{self._projection.symbol}_scratch", isa),
             "code_score": library.function("code_score", "code_score", isa),
             "gather": library.function("gather", f"gather_{table}", isa),
         }
@@ -97,19 +94,19 @@ class LookupFfn:
         self._run = library.function("lookup_ffn", "lookup_ffn")
         self._run.restype = I64
         self._stages = library.Stages(**{name: library.address(f) for name, f in self._functions.items()})
-        self._c_bh4 = _c_bh4(weights, self._bh4)
         self._c_tables = _c_tables(weights, self._tables)
         self._layer = library.Layer(
             gamma=weights.gamma.ctypes.data,
             beta=weights.beta.ctypes.data,
             hidden=weights.hidden,
-            padded=weights.padded,
-            outputs=weights.repeats * weights.padded,
+            width=self._projection.width,
+            outputs=self._projection.outputs,
             bits=weights.code_bits,
-            layout=int(self._bh4.planes),
+            layout=int(self._projection.planes),
+            mixes=int(self._projection.mixes),
             tables=weights.table_count,
             epsilon=EPSILON,
-            projection=ctypes.addressof(self._c_bh4),
+            projection=ctypes.addressof(self._projection.struct),
             rows=self._c_tables,
         )
 
@@ -118,6 +115,11 @@ class LookupFfn:
         """From arrays in training's layout (`weights.lookup_weights`) and the options of the class."""
         options = {name: arguments.pop(name) for name in OPTIONS if name in arguments}
         return cls(lookup_weights(**arguments), **options)
+
+    @classmethod
+    def from_state_dict(cls, state: State | str | Path, prefix: str = "", **options: Any) -> LookupFfn:
+        """From a state dict or checkpoint file of the official training code (`checkpoint`), and the options of the class."""
+        return cls(lookup_weights_from_state_dict(state, prefix), **options)
 
     def __call__(self, x: Any, out: Float32 | None = None, plan: Plan | None = None) -> Float32:
         """y [..., dout] of x [..., d], both float32 with contiguous rows. Raises ShapeError."""
@@ -151,9 +153,7 @@ class LookupFfn:
         normalise()
         project, z = self.project_call(x1, mix)
         project()
-        inverse = np.argsort(self._bh4.order)
-        natural = z.reshape(len(z), -1, len(inverse))[:, :, inverse].reshape(len(z), -1)
-        return np.ascontiguousarray(natural[:, : self.weights.outputs])
+        return self._projection.natural(z, self.weights.outputs)
 
     def codes_and_scores(self, z: Any) -> tuple[NDArray[np.uint16], Float32]:
         """(codes, scores), both [B, T], of Z [B, M] in natural order."""
@@ -186,26 +186,26 @@ class LookupFfn:
     # Single stages on one thread: each gives a call without arguments and the arrays that it fills.
 
     def layer_norm_call(self, x: Float32) -> tuple[Callable[[], Any], Float32, Float32]:
-        """(call, x1 [B, D], the same in the order of Z) for x [B, d]."""
-        w = self.weights
-        x1 = _zeros((len(x), w.padded))
-        planes = _zeros((len(x), w.padded)) if self._bh4.planes else x1
+        """(call, x1 [B, D], the same in the order of Z where the projection reads it) for x [B, d]."""
+        w, p = self.weights, self._projection
+        x1 = _zeros((len(x), p.width))
+        planes = _zeros((len(x), p.width)) if p.planes and p.mixes else x1
         function, other = self._functions["layer_norm"], planes if planes is not x1 else None
 
         def call() -> None:
             function(
                 _pointer(x), I64(x.strides[0] // 4), I64(len(x)), I64(w.hidden), _pointer(w.gamma), _pointer(w.beta),
-                library.F32(EPSILON), _pointer(x1), I64(w.padded), None if other is None else _pointer(other),
+                library.F32(EPSILON), _pointer(x1), I64(p.width), None if other is None else _pointer(other),
             )  # fmt: skip
 
         return call, x1, planes
 
     def project_call(self, x1: Float32, mix: Float32) -> tuple[Callable[[], Any], Float32]:
-        """(call, Z [B, repeats D] in the layer's own order)."""
-        z = _zeros((len(x1), self.weights.repeats * self.weights.padded))
-        size = self._functions["project_scratch"](ctypes.byref(self._c_bh4), I64(len(x1)))
+        """(call, Z [B, outputs padded] in the layer's own order)."""
+        z = _zeros((len(x1), self._projection.outputs))
+        size = self._functions["project_scratch"](ctypes.byref(self._projection.struct), I64(len(x1)))
         scratch = aligned(np.zeros(size, dtype=np.uint8))
-        function, p = self._functions["project"], ctypes.byref(self._c_bh4)
+        function, p = self._functions["project"], ctypes.byref(self._projection.struct)
 
         def call() -> None:
             function(p, _pointer(x1), _pointer(mix), I64(len(x1)), _pointer(z), I64(z.shape[1]), _pointer(scratch))
@@ -218,7 +218,7 @@ class LookupFfn:
         """(call, codes, scores), both [B, tables padded]; `planes`: Z is in the layer's own order (unless False)."""
         w, width = self.weights, self._tables.tables
         codes, scores = np.zeros((len(z), width), dtype=np.uint16), _zeros((len(z), width))
-        layout = int(self._bh4.planes if planes is None else planes)
+        layout = int(self._projection.planes if planes is None else planes)
         function = self._functions["code_score"]
 
         def call() -> None:
@@ -267,24 +267,6 @@ def _output(out: Any, shape: tuple[int, ...]) -> Float32:
     if not out.flags.c_contiguous or not out.flags.writeable:
         raise ShapeError("out: must be contiguous and writeable")
     return out
-
-
-def _c_bh4(w: LookupWeights, p: PackedBh4) -> library.Bh4:
-    assert w.blocks is not None
-    return library.Bh4(
-        padded=w.padded,
-        repeats=w.repeats,
-        stages=w.blocks.shape[1],
-        block=w.blocks.shape[3],
-        weights=p.weights.ctypes.data,
-        scales=None if p.scales is None else p.scales.ctypes.data,
-        bias=p.bias.ctypes.data,
-        order=p.order.ctypes.data,
-        mix_projected=MIX_PROJECTED,
-        mix_input=MIX_INPUT,
-        limit=p.limit,
-        correction=None if p.correction is None else p.correction.ctypes.data,
-    )
 
 
 def _c_tables(w: LookupWeights, t: PackedTables) -> library.Tables:

@@ -39,15 +39,19 @@ def run_operator(
     threads: int,
     isa: str | None,
     seed: int,
+    dense: bool = False,
 ) -> dict[str, Any]:
     """Times an operator and compares it with float64; the record's names carry the units."""
     if rows & (rows - 1):
         raise ShapeError(f"rows must be a power of two, got {rows}")
     if operator != "lookup_ffn" and threads > 1:
         raise ShapeError("only lookup_ffn runs on several threads; a stage is timed on one")
+    if operator == "bh4" and dense:
+        raise ShapeError("--dense is for other operators: bh4 is not a plain matrix")
+    form = "dense" if dense or operator == "dense" else "bh4"
     columns = hidden if dim is None else dim
     projected = PROJECTION_OF[dtype] if projection is None else projection
-    weights = random_weights(hidden, columns, tables, rows, block=block, seed=seed)
+    weights = random_weights(hidden, columns, tables, rows, projection=form, block=block, seed=seed)
     ffn = LookupFfn(weights, projection=projected, table=dtype, threads=threads, isa=isa)  # type: ignore[arg-type]
     x = np.random.default_rng(seed + 1).standard_normal((batch, hidden)).astype(np.float32)
     plan = variant_plan(variant, batch, tables)
@@ -56,8 +60,9 @@ def run_operator(
         timing = interleaved({operator: call})[operator]
     record: dict[str, Any] = {
         "operator": operator, "batch": batch, "hidden": hidden, "tables": tables, "rows": rows, "columns": columns,
-        "block": block, "projection_dtype": projected, "table_dtype": dtype, "variant": variant or "by batch",
-        "threads": threads, "isa": isa or "best", "seconds_median": timing.seconds_median, "seconds_min": timing.seconds_min,
+        "projection": form, "block": block if form == "bh4" else None, "projection_dtype": projected, "table_dtype": dtype,
+        "variant": variant or "by batch", "threads": threads, "isa": isa or "best",
+        "seconds_median": timing.seconds_median, "seconds_min": timing.seconds_min,
         "seconds_iqr": timing.seconds_iqr, "rounds": timing.rounds,
         "microseconds_per_token": timing.seconds_median / batch * 1e6, "relative_error": error,
     }  # fmt: skip
@@ -83,13 +88,11 @@ def _stage(
         return normalise, _relative(x1[:, : w.hidden], layer_norm_exact(x, w)), {"bytes": 8.0 * x.size}
     project, z = ffn.project_call(x1, mix)
     project()
-    if operator == "bh4":
-        assert w.blocks is not None
-        return (
-            project,
-            _relative(ffn.project(x), bh4_exact(layer_norm_exact(x, w), w)),
-            {"flop": 2.0 * batch * w.blocks.size},
-        )
+    if operator in ("bh4", "dense"):
+        weights = w.dense if w.blocks is None else w.blocks
+        assert weights is not None
+        error = _relative(ffn.project(x), project_exact(layer_norm_exact(x, w), w))
+        return project, error, {"flop": 2.0 * batch * weights.size}
     score, codes, scores = ffn.code_score_call(z)
     score()
     if operator == "code_score":
@@ -114,8 +117,10 @@ def layer_norm_exact(x: Any, w: LookupWeights) -> Any:
     return centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-5) * w.gamma + w.beta
 
 
-def bh4_exact(x1: Any, w: LookupWeights) -> Any:
+def project_exact(x1: Any, w: LookupWeights) -> Any:
     """Z of normalised inputs in float64."""
+    if w.dense is not None:
+        return x1 @ w.dense.astype(np.float64).T + w.projection_bias
     assert w.blocks is not None
     padded = np.zeros((len(x1), w.padded))
     padded[:, : w.hidden] = x1

@@ -59,14 +59,16 @@ def case(draw: random.Random) -> None:
     from kernels.runner import gather_exact
     from kernels.weights import random_weights
 
-    hidden = draw.choice([16, 17, 31, 64, 100, 128, 200])
+    form = draw.choice(["bh4", "bh4", "dense"])
+    hidden = draw.choice([16, 17, 31, 64, 100, 128, 200] if form == "bh4" else [1, 2, 15, 33, 64, 100, 200, 700])
     padded = 1 << (hidden - 1).bit_length()
     shape: dict[str, Any] = {
         "hidden": hidden,
         "columns": draw.randint(1, 200),
         "tables": draw.randint(1, 40),
         "rows": 1 << draw.randint(1, 9),
-        "block": draw.choice([b for b in (16, 32, 64, 128) if b <= padded]),
+        "projection": form,
+        "block": draw.choice([b for b in (16, 32, 64, 128) if b <= padded] or [padded]),
         "stages": draw.randint(1, 4),
         "seed": draw.randint(0, 9),
     }

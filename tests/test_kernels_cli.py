@@ -28,6 +28,8 @@ def kernels(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     [
         (("layer_norm", "--hidden", "500"), 1e-5),
         (("bh4", "--dtype", "fp32", "--batch", "7"), 1e-5),
+        (("dense", "--dtype", "bf16", "--batch", "7", "--hidden", "300", "--tables", "9"), 1e-2),
+        (("lookup_ffn", "--dense", "--batch", "9", "--hidden", "96", "--tables", "9", "--dtype", "int8"), 1.5e-2),
         (("code_score", "--batch", "3"), 1e-5),
         (
             (
@@ -68,6 +70,7 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "threads of a stage": (("run", "bh4", "--threads", "2"), "bh4: only lookup_ffn runs on several threads"),
     "operator": (("run", "conv"), "'conv' is not one of"),
+    "two projections": (("run", "bh4", "--dense"), "bh4: --dense is for other operators"),
     "batch": (("run", "bh4", "--batch", "0"), "0 is not in the range"),
 }
 

@@ -1,13 +1,7 @@
 // BH4 over a tile of tokens, for one data type (Dot): block products, butterfly over the blocks, back to activations.
 //
-// Dot gives: Element (what an activation is stored as), PER_DWORD of them a dword; six(), operator() and add() for the
-// block product; INTEGER and load() (16 products -> fp32); store() (fp32 token -> activations, returns their scale).
+// Dot: one of dot_fp32.hpp, dot_bf16.hpp and dot_vnni.hpp.
 #pragma once
-#include <immintrin.h>
-
-#include <algorithm>
-#include <cstring>
-
 #include "block64.hpp"
 
 // One radix-R pass of the Walsh-Hadamard butterfly over `count` blocks of `size` floats, distance `step` blocks.
@@ -51,24 +45,6 @@ static inline void butterfly(float* y, i64 count, i64 size, Load load) {
     }
     i64 step = butterfly_step(y, count, size, 1, load);
     while (step < count) step = butterfly_step(y, count, size, step, plain);
-}
-
-// Largest magnitude of a token. Compared as integers, so that a NaN counts as larger than infinity.
-static inline float largest(const float* from, i64 d) {
-    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
-    __m512i top[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
-    i64 i = 0;
-    for (; i + 64 <= d; i += 64)
-#pragma GCC unroll 4
-        for (int k = 0; k < 4; ++k)
-            top[k] = _mm512_max_epi32(top[k], _mm512_and_si512(magnitude, _mm512_loadu_si512(from + i + 16 * k)));
-    for (; i < d; i += 16)
-        top[0] = _mm512_max_epi32(top[0], _mm512_and_si512(magnitude, _mm512_loadu_si512(from + i)));
-    const __m512i all = _mm512_max_epi32(_mm512_max_epi32(top[0], top[1]), _mm512_max_epi32(top[2], top[3]));
-    const std::int32_t bits = _mm512_reduce_max_epi32(all);
-    float value;
-    std::memcpy(&value, &bits, 4);
-    return value;
 }
 
 // z[r * padded + i] for each token; x1: normalised inputs, zero beyond the hidden size, rows `padded` floats apart;

@@ -23,6 +23,19 @@ struct Bh4 {
     const float* correction;    // [repeats][stages][padded]: 128 x sum of weights, for unsigned activations, else null
 };
 
+// Dense: Z = x1 W^T + bias. `width` floats a row of x1 (a multiple of 64, zero beyond the inputs), `depth` of them multiplied: the
+// inputs rounded up to 64 bytes of stored elements. Outputs are padded to a multiple of 64. Weights: panels of 64 outputs,
+// [outputs / 64][depth / n][64][n] with n elements a dword. Sums run over `chunk` inputs (a multiple of 64; the last may be shorter)
+// and are then added in fp32, so that 32 bits hold them whatever the activations are.
+struct Dense {
+    i64 width, depth, outputs, chunk;
+    const void* weights;      // packed by kernels/packing_dense.py; activations in the order of its `activation_order`
+    const float* scales;      // [outputs] of quantised weights, else null
+    const float* bias;        // [outputs], in output order
+    i64 limit;                // largest magnitude of quantised activations, else 0
+    const float* correction;  // [outputs / 64][chunks][64]: 128 x sum of weights, for unsigned activations, else null
+};
+
 // Where a token's Z lie: coordinate j of table t is z[plane(j, t)].
 enum ZLayout : i64 {
     Z_NATURAL = 0,  // z[t * bits + j]

@@ -29,7 +29,9 @@ struct Stages {
 
 struct Layer {
     const float *gamma, *beta;
-    i64 hidden, padded, outputs, bits, layout, tables;  // outputs: floats of Z a token; tables: without padding
+    // width: floats of a normalised token; outputs: of its Z; mixes: the projection reads its inputs again, in the order of Z;
+    // tables: without padding
+    i64 hidden, width, outputs, bits, layout, mixes, tables;
     float epsilon;
     const void* projection;  // Bh4 or Dense
     Tables rows;
@@ -70,11 +72,11 @@ void work(void* argument, i64, i64 threads) {
     const bool direct = columns == l.rows.columns;
     const auto count = [](i64 n) { return static_cast<std::size_t>(n); };
     const i64 scratch_bytes = call.stages.project_scratch(l.projection, block);
-    const i64 floats = 2 * block * l.padded + block * l.outputs + tile * code_stride + (direct ? 0 : tile * columns);
+    const i64 floats = 2 * block * l.width + block * l.outputs + tile * code_stride + (direct ? 0 : tile * columns);
     thread_local Workspace workspace;
     workspace.start(count(4 * floats + scratch_bytes + 2 * tile * code_stride + 128 * 8));
-    float* x1 = workspace.take<float>(count(block * l.padded));
-    float* planes = workspace.take<float>(count(block * l.padded));
+    float* x1 = workspace.take<float>(count(block * l.width));
+    float* planes = workspace.take<float>(count(block * l.width));
     float* z = workspace.take<float>(count(block * l.outputs));
     float* scores = workspace.take<float>(count(tile * code_stride));
     float* sums = workspace.take<float>(count(direct ? 0 : tile * columns));
@@ -88,10 +90,10 @@ void work(void* argument, i64, i64 threads) {
         const i64 end = std::min(begin + tile, call.tokens);
         for (i64 t = begin; t < end; t += block) {
             const i64 n = std::min(block, end - t);
-            float* mix = l.layout == Z_PLANES ? planes : x1;
+            const bool permute = l.mixes && l.layout == Z_PLANES;
             call.stages.layer_norm(call.x + t * call.x_stride, call.x_stride, n, l.hidden, l.gamma, l.beta, l.epsilon, x1,
-                                   l.padded, l.layout == Z_PLANES ? planes : nullptr);
-            call.stages.project(l.projection, x1, mix, n, z, l.outputs, scratch);
+                                   l.width, permute ? planes : nullptr);
+            call.stages.project(l.projection, x1, permute ? planes : x1, n, z, l.outputs, scratch);
             call.stages.code_score(z, l.outputs, n, l.tables, l.bits, l.layout, codes + (t - begin) * code_stride,
                                    scores + (t - begin) * code_stride, code_stride);
         }
