@@ -63,7 +63,7 @@ def case(draw: random.Random) -> None:
     from tests import emulated
 
     form = draw.choice(["bh4", "bh4", "dense"])
-    hidden = draw.choice([16, 17, 31, 64, 100, 128, 200] if form == "bh4" else [1, 2, 15, 33, 64, 100, 200, 700])
+    hidden = draw.choice([16, 17, 31, 64, 100, 128, 200, 300] if form == "bh4" else [1, 2, 15, 33, 64, 100, 200, 700])
     padded = 1 << (hidden - 1).bit_length()
     shape: dict[str, Any] = {
         "hidden": hidden,

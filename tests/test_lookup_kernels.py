@@ -190,7 +190,7 @@ def test_arrays_pass_without_copies_and_wrong_ones_are_named() -> None:
     assert (ffn(wide[:, 10:74]) == out).all()  # rows with a stride, and not on 64-byte boundaries
     assert (ffn(x.reshape(2, 3, 64)) == out.reshape(2, 3, 48)).all()
     assert ffn(x[:0]).shape == (0, 48)
-    np.testing.assert_allclose(ffn(x[0]), out[0], rtol=1e-4, atol=1e-6)  # one token sums in another order
+    np.testing.assert_allclose(ffn(x[0]), out[0], rtol=1e-4, atol=1e-6)
     for wrong, message in (
         (x.astype(np.float64), "x: must be float32, got float64"),
         (x[:, :60], r"x: the last axis must be d = 64, got shape \(6, 60\)"),

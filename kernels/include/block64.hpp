@@ -3,7 +3,8 @@
 // One step is a dword of the activations: one fp32, two bf16 or int16, four int8. Six tokens at a time keep 24
 // accumulators in registers, which hides the 4- to 6-cycle latency of two multiply pipes with twelve to spare; weights
 // are 4 loads and activations 6 broadcasts for 24 multiply-adds, so loads (2 a cycle) take 5 of the 12 cycles that the
-// multiplies (2 a cycle) take. Bound: the multiply pipes.
+// multiplies (2 a cycle) take. Zen 4 halves both rates (10 of 24 cycles); a vector stored there takes 1.25 cycles of the multiply
+// pipe, 8 % of an int8 block. Bound: the multiply pipes.
 //
 // The six-token kernel is in assembler: GCC 12 spills 24 accumulators written as intrinsics and runs at half speed.
 #pragma once
@@ -67,17 +68,17 @@
               "zmm21", "zmm22", "zmm23", "zmm24", "zmm25", "zmm26", "zmm27", "zmm28", "zmm29", "zmm30", "zmm31");  \
     }
 
-// VECTORS x 16 outputs for TOKENS tokens, few enough accumulators for the compiler. With one or two tokens the steps go
-// into two chains, or the multiply latency would bind instead of the weight stream.
+// VECTORS x 16 outputs for TOKENS tokens, few enough accumulators for the compiler. Every sum goes through its steps in order, as in
+// the six-token kernel, so that a result does not depend on how many tokens are multiplied together. For one or two tokens the
+// bound is the stream of weights; blocks do not depend on each other and overlap.
 template <int TOKENS, int VECTORS, class Dot>
 static inline void block_few(const char* w, i64 w_stride, const char* x, i64 x_stride, i64 steps, char* y, i64 y_stride,
                              Dot dot) {
-    constexpr int CHAINS = TOKENS * VECTORS <= 8 ? 2 : 1;
-    __m512i sum[CHAINS][TOKENS][VECTORS];
-    for (auto& chain : sum)
-        for (auto& token : chain)
-            for (auto& s : token) s = _mm512_setzero_si512();
-    const auto advance = [&](int chain, i64 step) __attribute__((always_inline)) {
+    __m512i sum[TOKENS][VECTORS];
+    for (auto& token : sum)
+        for (auto& s : token) s = _mm512_setzero_si512();
+#pragma GCC unroll 4
+    for (i64 step = 0; step < steps; ++step) {
         __m512i row[VECTORS];
 #pragma GCC unroll 4
         for (int i = 0; i < VECTORS; ++i) row[i] = _mm512_loadu_si512(w + step * w_stride + 64 * i);
@@ -87,22 +88,13 @@ static inline void block_few(const char* w, i64 w_stride, const char* x, i64 x_s
             __builtin_memcpy(&dword, x + t * x_stride + 4 * step, 4);
             const __m512i a = _mm512_set1_epi32(dword);
 #pragma GCC unroll 4
-            for (int i = 0; i < VECTORS; ++i) sum[chain][t][i] = dot(sum[chain][t][i], row[i], a);
+            for (int i = 0; i < VECTORS; ++i) sum[t][i] = dot(sum[t][i], row[i], a);
         }
-    };
-    i64 step = 0;
-    for (; step + CHAINS <= steps; step += CHAINS)
-#pragma GCC unroll 2
-        for (int c = 0; c < CHAINS; ++c) advance(c, step + c);
-    for (; step < steps; ++step) advance(0, step);
+    }
 #pragma GCC unroll 8
     for (int t = 0; t < TOKENS; ++t)
 #pragma GCC unroll 4
-        for (int i = 0; i < VECTORS; ++i) {
-            __m512i total = sum[0][t][i];
-            if constexpr (CHAINS == 2) total = dot.add(total, sum[1][t][i]);
-            _mm512_storeu_si512(y + t * y_stride + 64 * i, total);
-        }
+        for (int i = 0; i < VECTORS; ++i) _mm512_storeu_si512(y + t * y_stride + 64 * i, sum[t][i]);
 }
 
 template <int VECTORS, class Dot>
