@@ -105,7 +105,9 @@ def _others() -> list[Item]:
         ("layer_norm/avx2.cpp", mark, trips) for mark, trips in (("sum", 32.0), ("squares", 32.0), ("scale", 64.0))
     )
     return [
-        Item("code_score fp32 zmm", "avx512", "code_score", SCORES, (("code_score/avx512.cpp", "code_score 8 0", 16.0),)),
+        Item(
+            "code_score fp32 zmm", "avx512", "code_score", SCORES, (("code_score/avx512.cpp", "code_score 8 0", 16.0),)
+        ),
         Item("code_score fp32 ymm", "avx2", "code_score", SCORES, (("code_score/avx2.cpp", "code_score", 128.0),)),
         Item("layer_norm fp32 zmm", "avx512", "layer_norm", NORMALISED, wide),
         Item("layer_norm fp32 ymm", "avx2", "layer_norm", NORMALISED, narrow),

@@ -61,7 +61,7 @@ def peak_tables(record: Mapping[str, Any]) -> list[Table]:
 
 def stage_tables(record: Mapping[str, Any]) -> list[Table]:
     """Stages of the layer, what bounds them, and how near they come."""
-    table = plain_table("Stages, one thread, hot", "stage", "dtype", "us/token", "IQR", "bound us", "of it", "bound")
+    table = plain_table("Stages, one thread, hot", "stage", "dtype", "us/token", "IQR", "least", "share", "bound")
     for s in record["stages"]:
         kind = "/".join(part for part in (s["projection_dtype"], s["table_dtype"]) if part)
         table.add_row(s["stage"], kind, number(s["microseconds_per_token"]), number(s["microseconds_iqr"]),

@@ -115,10 +115,10 @@ def _encoding(w: LookupWeights, ffn: LookupFfn, top: dict[str, float]) -> list[W
     exponentials = w.outputs / 16 / top["exp_vectors"]
     kind = ffn.projection, ffn.table
     return [
-        Wanted("layer_norm", *kind, normalise, TOKENS, "load and store ports", ports),
+        Wanted("layer_norm", *kind, normalise, TOKENS, "load, store ports", ports),
         Wanted("block_products", *kind, block_products_call(ffn, TOKENS), TOKENS, DOT[ffn.projection], products),
         Wanted("bh4", *kind, project, TOKENS, DOT[ffn.projection], products),
-        Wanted("code_score", *kind, score, TOKENS, "exponentials by themselves", exponentials),
+        Wanted("code_score", *kind, score, TOKENS, "exponentials alone", exponentials),
     ]
 
 
@@ -144,11 +144,9 @@ def _gathers(table: TableDtype, cpu: int) -> list[Wanted]:
     point = measure(shape, region, QUICK, [cpu])
     assert point.bytes_per_second is not None
     from_level = row_bytes / point.bytes_per_second.median
-    bound, seconds = (
-        ("its own rate from L1", from_l1) if from_l1 >= from_level else ("random rows of the L2", from_level)
-    )
+    bound, seconds = ("its rate from L1", from_l1) if from_l1 >= from_level else ("random rows of L2", from_level)
     return [
-        Wanted("gather_l1", "", table, near, GATHER_TOKENS, "loads of 64 bytes", 0.0),
+        Wanted("gather_l1", "", table, near, GATHER_TOKENS, "64-byte loads", 0.0),
         Wanted("gather_l2_tile", "", table, far, GATHER_TOKENS, bound, seconds),
     ]
 
