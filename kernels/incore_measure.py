@@ -17,13 +17,13 @@ from kernels.host import observe
 from kernels.hostmatch import match
 from kernels.incore_items import COLUMNS, ITEMS, Item
 from kernels.incore_targets import TARGETS
-from kernels.library import F32, I64, POINTER, KernelError, address, function
-from kernels.lookup import LookupFfn, Plan
+from kernels.library import F32, I64, POINTER, GatherSchedule, KernelError, address, function
+from kernels.lookup import LookupFfn
 from kernels.packing import PER_DWORD
 from kernels.peak import RATES, rate
 from kernels.tables import aligned
 from kernels.timing import CLOCK_ITERATIONS, PeakTask, Spread, clock_hertz, rounds, spread, usable_cpus
-from kernels.weights import random_weights
+from kernels.weights import EPSILON, random_weights
 
 ROUND_SECONDS, REPEATS, PLACEMENTS = 4e-4, 3, 15
 KIND_OF_PROBE = {
@@ -73,26 +73,6 @@ class StageTask(ctypes.Structure):
     _fields_ = (("times", I64), ("tokens", I64), ("function", POINTER), ("a", I64 * 10), ("f", F32))
 
 
-class _Recorder:
-    """Stands in for a C function and keeps the arguments of its call."""
-
-    def __init__(self, wrapped: Any) -> None:
-        self.wrapped, self.arguments = wrapped, ()  # type: tuple[Any, tuple[Any, ...]]
-
-    def __call__(self, *arguments: Any) -> Any:
-        self.arguments = arguments
-        return self.wrapped(*arguments)
-
-
-def _integer(argument: Any) -> int:
-    """A ctypes argument as the integer that is passed."""
-    if argument is None or isinstance(argument, F32):
-        return 0
-    if hasattr(argument, "_obj"):  # byref
-        return ctypes.addressof(argument._obj)
-    return int(argument.value or 0)
-
-
 def _stage(item: Item, _: np.random.Generator) -> tuple[Any, StageTask, tuple[Any, ...]]:
     """(repeating function, its task, what must stay alive) of a stage as the library calls it."""
     shape = item.operator
@@ -101,31 +81,60 @@ def _stage(item: Item, _: np.random.Generator) -> tuple[Any, StageTask, tuple[An
     table = item.dtype if gathers else "fp32"
     ffn = LookupFfn(weights, table=table, stripe=COLUMNS if gathers else None, isa=item.isa)  # type: ignore[arg-type]
     tokens = 8 if gathers else 4
-    rng = np.random.default_rng(1)
-    call: Any
-    kept: Any
-    recorder = _Recorder(ffn._functions[item.stage])
-    ffn._functions[item.stage] = recorder
-    if item.stage == "layer_norm":
-        call, *kept = ffn.layer_norm_call(rng.standard_normal((tokens, int(shape.hidden))).astype(np.float32))
-    elif item.stage == "code_score":
-        z = aligned(rng.standard_normal((tokens, int(shape.tables) * 8)).astype(np.float32))
-        call, *kept = ffn.code_score_call(z)
-        kept.append(z)
-    else:
-        width = ffn._tables.tables
-        codes = rng.integers(0, int(shape.rows), (tokens, width)).astype(np.uint16)
-        scores = aligned(rng.random((tokens, width)).astype(np.float32))
-        call, *kept = ffn.gather_call(codes, scores, Plan(tokens, tokens, width, 0))
-        kept += [codes, scores]
-    call()
-    arguments = recorder.arguments
-    task = StageTask(1, tokens, address(recorder.wrapped))
+    build = {"layer_norm": _layer_norm, "code_score": _code_score, "gather": _gather}[item.stage]
+    arguments, kept = build(ffn, tokens, np.random.default_rng(1))
+    task = StageTask(1, tokens, address(ffn._functions[item.stage]), f=EPSILON)
     for place, argument in enumerate(arguments):
-        task.a[place] = _integer(argument)
-        if isinstance(argument, F32):
-            task.f = argument.value
-    return function("incore", f"incore_{item.stage}"), task, (ffn, call, kept, arguments)
+        task.a[place] = argument
+    return function("incore", f"incore_{item.stage}"), task, (ffn, kept)
+
+
+Arguments = tuple[tuple[int, ...], tuple[Any, ...]]
+"""(what a stage's C function is called with, floats as 0; what must stay alive)."""
+
+
+def _layer_norm(ffn: LookupFfn, tokens: int, rng: np.random.Generator) -> Arguments:
+    w, width = ffn.weights, ffn._projection.width
+    x = aligned(rng.standard_normal((tokens, w.hidden)).astype(np.float32))
+    out = aligned(np.zeros((tokens, width), dtype=np.float32))
+    given = (
+        x.ctypes.data,
+        w.hidden,
+        tokens,
+        w.hidden,
+        w.gamma.ctypes.data,
+        w.beta.ctypes.data,
+        0,
+        out.ctypes.data,
+        width,
+        0,
+    )
+    return given, (x, out)
+
+
+def _code_score(ffn: LookupFfn, tokens: int, rng: np.random.Generator) -> Arguments:
+    w, p = ffn.weights, ffn._projection
+    z = aligned(rng.standard_normal((tokens, p.outputs)).astype(np.float32))
+    codes = np.zeros((tokens, w.table_count), dtype=np.uint16)
+    scores = aligned(np.zeros(codes.shape, dtype=np.float32))
+    given = (
+        z.ctypes.data, p.outputs, tokens, w.table_count, w.code_bits, int(p.planes), codes.ctypes.data, scores.ctypes.data,
+        w.table_count,
+    )  # fmt: skip
+    return given, (z, codes, scores)
+
+
+def _gather(ffn: LookupFfn, tokens: int, rng: np.random.Generator) -> Arguments:
+    t = ffn._tables
+    codes = rng.integers(0, ffn.weights.rows, (tokens, t.tables)).astype(np.uint16)
+    scores = aligned(rng.random(codes.shape).astype(np.float32))
+    sums = aligned(np.zeros((tokens, t.padded_columns), dtype=np.float32))
+    nest = GatherSchedule(tokens, t.tables, 0, 0, 0, t.tables)
+    given = (
+        ctypes.addressof(ffn._c_tables), codes.ctypes.data, scores.ctypes.data, t.tables, tokens, sums.ctypes.data,
+        t.padded_columns, 0, t.padded_columns // t.stripe, ctypes.addressof(nest),
+    )  # fmt: skip
+    return given, (codes, scores, sums, nest)
 
 
 def _placed(count: int, value: float, dtype: Any, rng: np.random.Generator) -> Any:
