@@ -69,7 +69,7 @@ def test_stored_data_are_well_formed(record: dict[str, Any], measured: dict[str,
     assert measured["clock_hertz"]["median"] > 1e9
     for item in measured["cycles_per_token"].values():
         assert 0 < item["minimum"] <= item["median"]
-        assert item["iqr"] < 0.25 * item["median"]
+        assert item["median"] < 1.15 * item["minimum"]  # most placements came near the best one
 
 
 def test_every_loop_that_an_item_stands_on_is_stored(record: dict[str, Any]) -> None:
