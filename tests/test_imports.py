@@ -36,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lower_lookup": {"lowering", "phases", "resources", "schedule", "workload", "machine"},
     "analytic": {"incore", "locality", "phases", "resources"},
     "mapper": {"schedule", "workload"},
+    "timeline": set(),
     "predict": {"analytic", "incore", "lower_gemm", "lower_lookup", "lowering", "machine", "mapper", "phases", "resources",
                 "schedule", "workload"},
     "uncertainty": {"machine", "schema", "units"},
