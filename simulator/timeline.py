@@ -82,12 +82,11 @@ def _places(timeline: Timeline) -> dict[Track, tuple[int, int]]:
     groups: dict[str, int] = {}
     counts: dict[str, int] = {}
     places: dict[Track, tuple[int, int]] = {}
-    for item in (*timeline.slices, *timeline.samples):
-        if item.track not in places:
-            group = item.track.group
-            groups.setdefault(group, len(groups) + 1)
-            counts[group] = counts.get(group, 0) + 1
-            places[item.track] = (groups[group], counts[group])
+    for track in (*(s.track for s in timeline.slices), *(s.track for s in timeline.samples)):
+        if track not in places:
+            groups.setdefault(track.group, len(groups) + 1)
+            counts[track.group] = counts.get(track.group, 0) + 1
+            places[track] = (groups[track.group], counts[track.group])
     return places
 
 
