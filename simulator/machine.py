@@ -149,6 +149,10 @@ class CacheLevel:
 
     `cyclic_miss_curve` and `random_miss_curve`: (working set / capacity, share of accesses that miss). Empty means
     the closed form: a step at 1 for cyclic reuse under LRU, 1 - 1/x for uniformly random reuse.
+
+    `slices`: parts of one instance between which lines are spread by a hash of their address, each with ports of its
+    own (None: one a core, as on Intel's mesh and in AMD's core complexes). `slice_bandwidth`: what one of them reads out
+    (None: an even share of `shared_bandwidth`).
     """
 
     __pydantic_config__ = _CONFIG
@@ -165,6 +169,8 @@ class CacheLevel:
     write_bandwidth: Annotated[Rate, Unit(Dimension.BANDWIDTH)] | None = None
     cyclic_miss_curve: Annotated[Curve, Unit(Dimension.FRACTION)] = ()
     random_miss_curve: Annotated[Curve, Unit(Dimension.FRACTION)] = ()
+    slices: Annotated[float | None, Unit(Dimension.COUNT), Field(ge=1)] = None
+    slice_bandwidth: Annotated[Rate, Unit(Dimension.BANDWIDTH)] | None = None
 
 
 @dataclass(frozen=True)
@@ -212,7 +218,13 @@ class Prefetcher:
 
 @dataclass(frozen=True)
 class Memory:
-    """The memory of one socket. `bandwidth` is the theoretical peak, `read_bandwidth` what all cores reach together."""
+    """The memory of one socket. `bandwidth` is the theoretical peak, `read_bandwidth` what all cores reach together.
+
+    What only an engine with queues uses: `banks_per_channel` (over all ranks) each hold one open row of `row_size`; opening
+    another takes `row_cycle` (JEDEC's tRC) from the last time. `interleave`: contiguous bytes of one channel.
+    `loaded_latency`: (share of `read_bandwidth` in use, latency as a multiple of `latency`), linear in between and flat
+    beyond its ends; empty where it was not measured.
+    """
 
     __pydantic_config__ = _CONFIG
     kind: Literal["DDR4", "DDR5", "LPDDR5", "MRDIMM", "HBM2e", "HBM3", "other"]
@@ -231,6 +243,33 @@ class Memory:
         float | None, Unit(Dimension.BANDWIDTH), Field(alias="link_bandwidth", gt=0)
     ] = None
     """What one chiplet (the cores that share one last-level instance) can read; None where no such link exists."""
+    banks_per_channel: Annotated[float | None, Unit(Dimension.COUNT), Field(ge=1)] = None
+    row_bytes: Annotated[float | None, Unit(Dimension.SIZE), Field(alias="row_size", gt=0)] = None
+    row_cycle_seconds: Annotated[float | None, Unit(Dimension.TIME), Field(alias="row_cycle", gt=0)] = None
+    interleave_bytes: Annotated[float | None, Unit(Dimension.SIZE), Field(alias="interleave", gt=0)] = None
+    loaded_latency: Annotated[Curve, Unit(Dimension.COUNT)] = ()
+
+
+@dataclass(frozen=True)
+class Interconnect:
+    """What lies between the cores, and between the sockets. None: not stated (`simulator.resources` says what counts then).
+
+    `core_to_core`: time until a core has a line that another core of the same last-level cache wrote; `core_to_core_far`:
+    the same across last-level caches of one socket. `mesh_bandwidth`: what the fabric of one socket carries between its
+    last-level caches and its memory. `socket_latency`: what a read of another socket's memory adds to `memory.latency`;
+    `socket_bandwidth`: what all links to another socket carry in one direction.
+    """
+
+    __pydantic_config__ = _CONFIG
+    core_to_core: Annotated[Duration, Unit(Dimension.TIME)] | None = None
+    core_to_core_far: Annotated[Duration, Unit(Dimension.TIME)] | None = None
+    mesh_bandwidth_bytes_per_second: Annotated[
+        float | None, Unit(Dimension.BANDWIDTH), Field(alias="mesh_bandwidth", gt=0)
+    ] = None
+    socket_latency_seconds: Annotated[float | None, Unit(Dimension.TIME), Field(alias="socket_latency", gt=0)] = None
+    socket_bandwidth_bytes_per_second: Annotated[
+        float | None, Unit(Dimension.BANDWIDTH), Field(alias="socket_bandwidth", gt=0)
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -286,6 +325,7 @@ class Machine:
     prefetcher: Prefetcher
     memory: Memory
     software: Software
+    interconnect: Interconnect = Interconnect()
     sockets: Annotated[Count, Field(ge=1)] = 1.0
     threads_per_core: Annotated[Count, Field(ge=1)] = 1.0
     status: Status = "shipping"

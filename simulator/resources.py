@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.machine import CacheLevel, Curve, Machine, MatrixUnit, interpolate_log
+from simulator.machine import CacheLevel, Curve, Machine, MatrixUnit, Memory, interpolate_log
 
 Number = Any
 """A float, or an array that broadcasts (points x schedules)."""
@@ -88,6 +88,31 @@ class Resources:
     kernel_overlap: tuple[Number, Number]
     library_call_seconds: Number
     barrier_seconds: Number
+    core_to_core_seconds: Number
+    """Until a core has a line that another core of its last-level cache wrote."""
+    core_to_core_far_seconds: Number
+    """The same across last-level caches."""
+    last_level_slices: Number
+    """Address-hashed slices of one instance of the outermost cache."""
+    slice_bytes_per_second: Number
+    mesh_bytes_per_second: Number
+    """Fabric of one socket between last level and memory; infinity: not modelled."""
+    memory_channels: Number
+    """Of one socket."""
+    dram_banks: Number
+    """Of one channel, over its ranks."""
+    dram_row_bytes: Number
+    dram_row_cycle_seconds: Number
+    """tRC: from opening a row of a bank to opening the next one of the same bank; 0: not modelled."""
+    dram_interleave_bytes: Number
+    loaded_latency: Curve
+    """(share of memory_bytes_per_second in use, latency as a multiple of memory_latency_seconds); empty: not modelled."""
+    numa_latency_seconds: Number
+    """What memory of another socket adds to memory_latency_seconds."""
+    numa_bytes_per_second: Number
+    """Links to another socket, one direction; infinity: not modelled."""
+    smt_threads: Number
+    """Hardware threads of one core."""
 
 
 def vector_class(machine: Machine) -> str:
@@ -151,8 +176,51 @@ def _stream_rate(machine: Machine) -> Any:
     return little if limit is None else np.minimum(little, limit)
 
 
+def _or(value: Any, otherwise: float) -> Any:
+    return otherwise if value is None else value
+
+
 def _or_infinity(limit: Any) -> Any:
-    return np.inf if limit is None else limit
+    return _or(limit, np.inf)
+
+
+DRAM_BANKS, DRAM_ROW_BYTES, INTERLEAVE_BYTES = 16.0, 8192.0, 256.0
+"""Where a spec states none: a rank of DDR4 (JESD79-4: 16 banks, rows of 1 KiB on each of eight x8 devices), and four lines."""
+
+
+def _between(machine: Machine, levels: tuple[LevelResources, ...], hz: Any) -> dict[str, Any]:
+    """Fields of Resources about what lies between cores, slices and sockets.
+
+    Where a spec states no core-to-core latency: the outermost cache is asked and the owner answers through it, twice its
+    latency; a request to another last-level cache leaves by the way to memory and takes at least its latency.
+    """
+    net, last, outermost = machine.interconnect, machine.caches.levels()[-1], levels[-1]
+    near = 2.0 * outermost.latency_seconds if net.core_to_core is None else net.core_to_core.at(hz)
+    far = np.maximum(near, machine.memory.latency_seconds)
+    slices = last.cores_per_instance if last.slices is None else last.slices
+    even = outermost.instance_bytes_per_second / slices
+    return {
+        "core_to_core_seconds": near,
+        "core_to_core_far_seconds": far if net.core_to_core_far is None else net.core_to_core_far.at(hz),
+        "last_level_slices": slices,
+        "slice_bytes_per_second": even if last.slice_bandwidth is None else last.slice_bandwidth.at(hz),
+        "mesh_bytes_per_second": _or_infinity(net.mesh_bandwidth_bytes_per_second),
+        "numa_latency_seconds": _or(net.socket_latency_seconds, 0.0),
+        "numa_bytes_per_second": _or_infinity(net.socket_bandwidth_bytes_per_second),
+        "smt_threads": machine.threads_per_core,
+    }
+
+
+def _dram(memory: Memory) -> dict[str, Any]:
+    """Fields of Resources about banks, rows and queues of the memory."""
+    return {
+        "memory_channels": memory.channels,
+        "dram_banks": _or(memory.banks_per_channel, DRAM_BANKS),
+        "dram_row_bytes": _or(memory.row_bytes, DRAM_ROW_BYTES),
+        "dram_row_cycle_seconds": _or(memory.row_cycle_seconds, 0.0),
+        "dram_interleave_bytes": _or(memory.interleave_bytes, INTERLEAVE_BYTES),
+        "loaded_latency": memory.loaded_latency,
+    }
 
 
 def _tile_rate(matrix: MatrixUnit | None) -> Any:
@@ -226,6 +294,8 @@ def resolve(machine: Machine, threads: Any) -> Resources:
         kernel_overlap=(software.kernel_overlap_cache, software.kernel_overlap_memory),
         library_call_seconds=software.library_call.at(hz),
         barrier_seconds=several * (software.barrier.at(hz) + doublings * software.barrier_per_doubling.at(hz)),
+        **_between(machine, levels, hz),
+        **_dram(memory),
     )
 
 
@@ -235,6 +305,10 @@ def _column(value: Any) -> Any:
     if np.ndim(value) == 0:
         return float(value)
     return value[:, None] if value.ndim == 1 else value
+
+
+def _curve_columns(curve: Any) -> Any:
+    return tuple((x, _column(y)) for x, y in curve)
 
 
 def broadcastable(resources: Resources) -> Resources:
@@ -251,7 +325,9 @@ def broadcastable(resources: Resources) -> Resources:
                 for level in value
             )
         elif item.name == "gemm_efficiency":
-            changes[item.name] = {kind: tuple((x, _column(y)) for x, y in curve) for kind, curve in value.items()}
+            changes[item.name] = {kind: _curve_columns(curve) for kind, curve in value.items()}
+        elif item.name == "loaded_latency":
+            changes[item.name] = _curve_columns(value)
         elif isinstance(value, tuple):
             changes[item.name] = tuple(_column(v) for v in value)
         else:

@@ -11,13 +11,14 @@ from simulator.machine import Unit
 
 @dataclass(frozen=True)
 class Entry:
-    """One field of the schema: its file key, dimension, type and whether a file must give it."""
+    """One field of the schema: its file key, dimension, type, whether a file must give it and whether it may be null."""
 
     name: str
     key: str
     unit: Unit | None
     kind: Any
     required: bool
+    nullable: bool
 
 
 def schema(kind: type) -> dict[str, Entry]:
@@ -34,7 +35,7 @@ _SCHEMAS: dict[type, dict[str, Entry]] = {}
 
 
 def _entry(field: Any, hint: Any) -> Entry:
-    key, unit, kind = field.name, None, hint
+    key, unit, kind, nullable = field.name, None, hint, False
     for part in _annotations(hint):
         if isinstance(part, Unit):
             unit = part
@@ -44,11 +45,12 @@ def _entry(field: Any, hint: Any) -> Entry:
         if get_origin(kind) is Annotated:
             kind = get_args(kind)[0]
         elif type(None) in get_args(kind):
+            nullable = True
             kind = next(a for a in get_args(kind) if a is not type(None))
         else:
             break
     required = field.default is MISSING and field.default_factory is MISSING
-    return Entry(field.name, key, unit, kind, required)
+    return Entry(field.name, key, unit, kind, required, nullable)
 
 
 def _annotations(hint: Any) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -22,9 +23,12 @@ def check(machine: Machine, locate: Locate) -> tuple[list[Fault], list[Fault]]:
     if machine.clock.scalar[0][1] > 0.0:  # else _curves reports it, and no latency has a meaning
         _latencies(machine, found)
         _bandwidths(machine, found)
+        _interconnect(machine, found)
+        _slices(machine, found)
     _sharing(machine, found)
     _features(machine, found)
     _memory(machine, found)
+    _dram(machine, found)
     _curves(machine, found)
     _overlaps(machine, found)
     return found.errors, found.warnings
@@ -68,11 +72,14 @@ def _whole_numbers(machine: Machine, found: _Findings) -> None:
         "tlb.l2_entries_4k": machine.tlb.l2_entries_4k,
         "tlb.l2_entries_2m": machine.tlb.l2_entries_2m,
         "memory.channels": machine.memory.channels,
+        "memory.banks_per_channel": machine.memory.banks_per_channel,
     }
     if (matrix := machine.core.matrix) is not None:
         counted |= {f"core.matrix.{name}": getattr(matrix, name) for name in ("tile_rows", "tile_columns", "tiles")}
     for name, level in _named(machine):
-        counted |= {f"caches.{name}.{key}": getattr(level, key) for key in ("ways", "sets", "cores_per_instance")}
+        counted |= {
+            f"caches.{name}.{key}": getattr(level, key) for key in ("ways", "sets", "cores_per_instance", "slices")
+        }
     for path, value in counted.items():
         if value is not None and not float(value).is_integer():
             found.error(path, "must be a whole number", f"{value:g}")
@@ -172,6 +179,65 @@ def _memory(machine: Machine, found: _Findings) -> None:
         if memory.core_bandwidth_bytes_per_second > little * 1.1:
             rule = f"more than lines in flight x line / latency = {little / 1e9:.3g} GB/s; the lower one counts"
             found.warn("memory.core_bandwidth", rule, f"{memory.core_bandwidth_bytes_per_second / 1e9:.3g} GB/s")
+
+
+def _dram(machine: Machine, found: _Findings) -> None:
+    """Rows, banks and queues of the memory."""
+    memory, line = machine.memory, machine.caches.L1.line_bytes
+    for name, value in (("row_size", memory.row_bytes), ("interleave", memory.interleave_bytes)):
+        if value is not None and (value < line or not math.log2(value).is_integer()):
+            found.error(f"memory.{name}", f"must be a power of two, at least a line of {_size(line)}", _size(value))
+    if memory.row_cycle_seconds is not None:
+        rows = {"banks_per_channel": memory.banks_per_channel, "row_size": memory.row_bytes}
+        if missing := [name for name, value in rows.items() if value is None]:
+            found.error("memory.row_cycle", f"a row cycle has no meaning without memory.{missing[0]}")
+        if memory.row_cycle_seconds >= memory.latency_seconds:
+            rule = f"longer than a whole read: memory.latency is {memory.latency_seconds * 1e9:.3g} ns"
+            found.warn("memory.row_cycle", rule, f"{memory.row_cycle_seconds * 1e9:.3g} ns")
+    points = memory.loaded_latency
+    if points and points[-1][0] > 1.0:
+        rule = "the x is a share of memory.read_bandwidth, at most 1"
+        found.error("memory.loaded_latency", rule, f"a point at {points[-1][0]:g}")
+    if any(y < 1.0 for _, y in points):
+        found.error("memory.loaded_latency", "a multiple of the idle latency is at least 1")
+    elif any(b[1] < a[1] for a, b in zip(points, points[1:], strict=False)):
+        found.error("memory.loaded_latency", "latency never falls as the load grows")
+
+
+def _interconnect(machine: Machine, found: _Findings) -> None:
+    """A line of another core comes later than one of the cache that is asked for it, and latest across caches."""
+    net, hz = machine.interconnect, machine.clock.scalar[0][1]
+    near, far = net.core_to_core, net.core_to_core_far
+    for key, given in (("core_to_core", near), ("core_to_core_far", far)):
+        if given is not None and given.at(hz) <= 0.0:
+            found.error(f"interconnect.{key}", "a latency must be above 0")
+    name, level = _named(machine)[-1]
+    if near is not None and 0.0 < near.at(hz) < level.latency.at(hz):
+        rule = f"shorter than a read of {name}, which is asked first: {level.latency.at(hz) * 1e9:.3g} ns"
+        found.warn("interconnect.core_to_core", rule, f"{near.at(hz) * 1e9:.3g} ns")
+    if near is not None and far is not None and 0.0 < far.at(hz) < near.at(hz):
+        rule = f"cannot be shorter than core_to_core with {near.at(hz) * 1e9:.3g} ns"
+        found.error("interconnect.core_to_core_far", rule, f"{far.at(hz) * 1e9:.3g} ns")
+    mesh, read = net.mesh_bandwidth_bytes_per_second, machine.memory.read_bandwidth_bytes_per_second
+    if mesh is not None and mesh < read:
+        rule = f"memory.read_bandwidth of {read / 1e9:.4g} GB/s does not pass through it; the lower one counts"
+        found.warn("interconnect.mesh_bandwidth", rule, f"{mesh / 1e9:.4g} GB/s")
+
+
+def _slices(machine: Machine, found: _Findings) -> None:
+    """Slices deliver together what their cache does."""
+    hz = machine.clock.scalar[0][1]
+    for name, level in _named(machine):
+        slices = level.cores_per_instance if level.slices is None else level.slices
+        if level.slices is not None and slices.is_integer() and level.size_bytes % (slices * level.line_bytes):
+            rule = f"{_size(level.size_bytes)} do not divide into slices of whole lines"
+            found.error(f"caches.{name}.slices", rule, f"{slices:g}")
+        if level.slice_bandwidth is None or level.shared_bandwidth is None:
+            continue
+        together, shared = slices * level.slice_bandwidth.at(hz), level.shared_bandwidth.at(hz)
+        if together < shared * (1.0 - IDENTITY_TOLERANCE):
+            rule = f"{slices:g} slices deliver {together / 1e9:.4g} GB/s, shared_bandwidth is {shared / 1e9:.4g} GB/s"
+            found.error(f"caches.{name}.slice_bandwidth", rule)
 
 
 def _curves(machine: Machine, found: _Findings) -> None:

@@ -12,6 +12,9 @@ from simulator.schema import Entry, schema
 from simulator.units import Dimension, format_quantity
 from simulator.yamlfile import dump_yaml
 
+_BARE = (None, Dimension.COUNT, Dimension.FRACTION)
+"""Dimensions that are written without a unit."""
+
 
 def dump_machine(machine: Machine) -> str:
     """The flat spec of a machine (no base), every value with its unit and provenance."""
@@ -28,7 +31,9 @@ def _section(value: Any, path: str, provenance: dict[str, Provenance], default: 
         if inner is None or (inner == "" and not entry.required) or (inner == () and entry.name != "isa"):
             continue
         if is_dataclass(inner) and not isinstance(inner, (Duration, Rate)):
-            result[key] = _section(inner, f"{path}{key}.", provenance, default)
+            section = _section(inner, f"{path}{key}.", provenance, default)
+            if section:
+                result[key] = section
         else:
             result[key] = _value(_text(inner, entry), provenance.get(f"{path}{key}"), default)
     return result
@@ -54,14 +59,9 @@ def _text(value: Any, entry: Entry) -> Any:
     if isinstance(value, Rate):
         return _sum(((value.bytes_per_cycle, Dimension.BYTES_PER_CYCLE), (value.bytes_per_second, Dimension.BANDWIDTH)))
     if entry.kind == Curve:
-        return [
-            [_plain(x), _plain(y) if dimension in (None, Dimension.FRACTION) else format_quantity(y, dimension)]
-            for x, y in value
-        ]
+        return [[_plain(x), _plain(y) if dimension in _BARE else format_quantity(y, dimension)] for x, y in value]
     if isinstance(value, float) and dimension is not None:
-        return (
-            _plain(value) if dimension in (Dimension.COUNT, Dimension.FRACTION) else format_quantity(value, dimension)
-        )
+        return _plain(value) if dimension in _BARE else format_quantity(value, dimension)
     return list(value) if isinstance(value, tuple) else value
 
 

@@ -31,7 +31,7 @@ def convert(
             values[key], more = convert(node, entry.kind, document, f"{path}{key}.", partial=partial)
             faults += more
         elif is_dataclass(entry.kind) and not is_pair(entry.kind):
-            if node.value is None and not entry.required:
+            if node.value is None and entry.nullable:
                 values[key] = None
             else:
                 faults.append(node.fault("a section of fields is needed here", shown(node.value)))

@@ -46,6 +46,14 @@ def normal_draws(count: int, stream: int) -> Any:
     return np.sqrt(-2.0 * np.log(uniform[:count])) * np.cos(2.0 * math.pi * uniform[count:])
 
 
+def _scaled_curve(name: str, curve: Any, scale: Any) -> Any:
+    """`curve` times `scale`; an efficiency stays below 1, and of a multiple of the idle latency only the excess is drawn."""
+    if name == "loaded_latency":
+        return tuple((x, 1.0 + (y - 1.0) * scale) for x, y in curve)
+    top = 1.0 if "efficiency" in name else np.inf
+    return tuple((x, np.minimum(y * scale, top)) for x, y in curve)
+
+
 def perturbed(machine: Machine, samples: int) -> Machine:
     """`machine` with every uncertain number as an array of `samples` draws."""
     counter = iter(range(10_000))
@@ -71,8 +79,7 @@ def perturbed(machine: Machine, samples: int) -> Machine:
             elif isinstance(inner, tuple) and inner and isinstance(inner[0], tuple) and "miss" not in item.name:
                 scale = factor(where)
                 if scale is not None:
-                    top = 1.0 if "efficiency" in item.name else np.inf
-                    changes[item.name] = tuple((x, np.minimum(y * scale, top)) for x, y in inner)
+                    changes[item.name] = _scaled_curve(item.name, inner, scale)
             elif isinstance(inner, float) and unit and (unit.dimension in _DRAWN or item.name in _DRAWN_COUNTS):
                 scale = factor(where)
                 if scale is not None:

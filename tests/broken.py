@@ -171,6 +171,28 @@ CASES: dict[str, tuple[Edit, ...]] = {
         ("latency: 16 cycles", "latency: 16 cyclse"),
         ("channels: 8", "chanels: 8"),
     ),
+    "cores closer than nothing": (("memory:\n", "interconnect:\n  core_to_core: 0 ns\nmemory:\n"),),
+    "far cores nearer than near ones": (
+        ("memory:\n", "interconnect:\n  core_to_core: 45 ns\n  core_to_core_far: 40 ns\nmemory:\n"),
+    ),
+    "a remote socket as near as the own one": (("memory:\n", "interconnect: {socket_latency: 0 ns}\nmemory:\n"),),
+    "sockets joined by nothing": (("memory:\n", "interconnect: {socket_bandwidth: 0 GB/s}\nmemory:\n"),),
+    "a fabric in nanoseconds": (("memory:\n", "interconnect: {mesh_bandwidth: 5 ns}\nmemory:\n"),),
+    "an interconnect of nothing": (("memory:\n", "interconnect: null\nmemory:\n"),),
+    "a fraction of a slice": (("latency: 20 ns", "latency: 20 ns\n    slices: 7.5"),),
+    "slices that cut lines": (("latency: 20 ns", "latency: 20 ns\n    slices: 7"),),
+    "slices too slow for their cache": (
+        ("latency: 20 ns", "latency: 20 ns\n    shared_bandwidth: 400 GB/s\n    slice_bandwidth: 40 GB/s"),
+    ),
+    "a fraction of a bank": (("capacity: 1 TiB", "capacity: 1 TiB\n  banks_per_channel: 16.5"),),
+    "a row that is no power of two": (("capacity: 1 TiB", "capacity: 1 TiB\n  row_size: 6 KiB"),),
+    "channels that alternate within a line": (("capacity: 1 TiB", "capacity: 1 TiB\n  interleave: 32 B"),),
+    "row cycles without rows": (("capacity: 1 TiB", "capacity: 1 TiB\n  row_size: null\n  row_cycle: 46 ns"),),
+    "loaded memory faster than idle": (("capacity: 1 TiB", "capacity: 1 TiB\n  loaded_latency: {0.1: 0.9, 1: 2}"),),
+    "latency that falls under load": (
+        ("capacity: 1 TiB", "capacity: 1 TiB\n  loaded_latency: {0.1: 1, 0.5: 1.6, 1: 1.4}"),
+    ),
+    "a load above the bandwidth": (("capacity: 1 TiB", "capacity: 1 TiB\n  loaded_latency: {0.1: 1, 1.2: 2}"),),
     "a list": ((VALID, "- 1\n- 2\n"),),
     "empty": ((VALID, ""),),
 }

@@ -248,6 +248,54 @@ EXPECTED = {
         "bad.yaml:51:1: memory.channels: missing",
         "bad.yaml:53:3: memory.chanels: unknown key (did you mean 'channels'?)",
     ],
+    "cores closer than nothing": [
+        "bad.yaml:52:17: interconnect.core_to_core: a latency must be above 0",
+    ],
+    "far cores nearer than near ones": [
+        "bad.yaml:53:21: interconnect.core_to_core_far: cannot be shorter than core_to_core with 45 ns, got 40 ns",
+    ],
+    "a remote socket as near as the own one": [
+        "bad.yaml:51:32: interconnect.socket_latency: must be above 0, got 0 ns",
+    ],
+    "sockets joined by nothing": [
+        "bad.yaml:51:34: interconnect.socket_bandwidth: must be above 0, got 0 GB/s",
+    ],
+    "a fabric in nanoseconds": [
+        "bad.yaml:51:32: interconnect.mesh_bandwidth: '5 ns' is a time, but a bandwidth is needed here",
+    ],
+    "an interconnect of nothing": [
+        "bad.yaml:51:15: interconnect: a section of fields is needed here, got nothing",
+    ],
+    "a fraction of a slice": [
+        "bad.yaml:41:13: caches.L3.slices: must be a whole number, got 7.5",
+    ],
+    "slices that cut lines": [
+        "bad.yaml:41:13: caches.L3.slices: 32 MiB do not divide into slices of whole lines, got 7",
+    ],
+    "slices too slow for their cache": [
+        "bad.yaml:42:22: caches.L3.slice_bandwidth: 8 slices deliver 320 GB/s, shared_bandwidth is 400 GB/s",
+    ],
+    "a fraction of a bank": [
+        "bad.yaml:59:22: memory.banks_per_channel: must be a whole number, got 16.5",
+    ],
+    "a row that is no power of two": [
+        "bad.yaml:59:13: memory.row_size: must be a power of two, at least a line of 64 B, got 6 KiB",
+    ],
+    "channels that alternate within a line": [
+        "bad.yaml:59:15: memory.interleave: must be a power of two, at least a line of 64 B, got 32 B",
+    ],
+    "row cycles without rows": [
+        "bad.yaml:60:14: memory.row_cycle: a row cycle has no meaning without memory.row_size",
+    ],
+    "loaded memory faster than idle": [
+        "bad.yaml:59:19: memory.loaded_latency: a multiple of the idle latency is at least 1",
+    ],
+    "latency that falls under load": [
+        "bad.yaml:59:19: memory.loaded_latency: latency never falls as the load grows",
+    ],
+    "a load above the bandwidth": [
+        "bad.yaml:59:19: memory.loaded_latency: the x is a share of memory.read_bandwidth, at most 1, got a point at 1.2",
+    ],
     "a list": [
         "bad.yaml:1:1: a spec is a mapping of fields, got a list",
     ],
