@@ -1,0 +1,225 @@
+"""Exact simulation of caches and TLBs on address streams: the referee of the closed forms in `locality`.
+
+`TraceSimulator` takes the accesses of one core, or of several in turn, in chunks of any size, and counts where each line
+was found. Everything is
+exact and repeatable: random replacement draws from SplitMix64 words of the hierarchy's seed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from simulator.cachegeometry import INCLUSIONS, POLICIES, Hierarchy
+from simulator.cachekernel import (
+    BASE,
+    COUNTERS,
+    DIRTY,
+    HITS,
+    INCLUSION,
+    INSTANCES,
+    MASK,
+    POLICY,
+    SET_BASE,
+    SETS,
+    SHARERS,
+    SLICES,
+    STREAMED,
+    TLB_LOOKUPS,
+    TLB_MISSES,
+    TLB_WALKS,
+    WAYS,
+    run,
+)
+
+STREAMS = 64
+"""Streams that can be counted apart."""
+
+_NO_LINE = -1
+_KINDS = {"adjacent": 0, "stream": 1, "stride": 2}
+
+
+@dataclass(frozen=True)
+class LevelStatistics:
+    """Counts of one cache level over all cores; `by_core` holds the same rows core by core (cores, 8)."""
+
+    accesses: int
+    hits: int
+    misses: int
+    evictions: int
+    writebacks: int
+    invalidations: int
+    prefetches: int
+    useful_prefetches: int
+    by_core: NDArray[np.int64]
+
+    @property
+    def hit_share(self) -> float:
+        """Hits over accesses, 0 without any."""
+        return self.hits / self.accesses if self.accesses else 0.0
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Everything that was counted. `accesses` are line accesses: one that covers two lines counts twice.
+
+    `stream_hits[stream, level]`: line accesses of a stream that level had (the last column: memory).
+    """
+
+    accesses: int
+    levels: tuple[LevelStatistics, ...]
+    memory_reads: int
+    memory_writes: int
+    transfers: int
+    tlb_accesses: int
+    tlb_l1_misses: int
+    tlb_walks: int
+    stream_hits: NDArray[np.int64]
+
+
+class TraceSimulator:
+    """A hierarchy with its contents. Not thread-safe; raises ValueError for accesses that do not fit it."""
+
+    def __init__(self, hierarchy: Hierarchy) -> None:
+        self.hierarchy = hierarchy
+        count = len(hierarchy.levels)
+        self._geometry = _geometry(hierarchy)
+        slots = int(sum(g[SETS] * g[WAYS] * g[INSTANCES] for g in self._geometry))
+        sets = int(sum(g[SETS] * g[INSTANCES] for g in self._geometry))
+        self._tags = np.full(slots, -1, dtype=np.int64)
+        self._state = np.zeros(max(slots, sets), dtype=np.int64)
+        self._random = np.array([hierarchy.seed & (2**64 - 1)], dtype=np.uint64)
+        self._coherent = any(hierarchy.instances(k) > 1 for k in range(count))
+        tlb = hierarchy.tlb
+        self._tlb = np.zeros(5, dtype=np.int64)
+        entries = 1
+        if tlb is not None:
+            first, second = tlb.l1_entries // tlb.l1_ways, tlb.l2_entries // tlb.l2_ways
+            self._tlb[:] = (tlb.page_bytes.bit_length() - 1, first, tlb.l1_ways, second, tlb.l2_ways)
+            entries = tlb.l1_entries + tlb.l2_entries
+        self._entries = np.full((hierarchy.cores, entries), -1, dtype=np.int64)
+        chosen = hierarchy.prefetchers
+        self._prefetchers = np.array(
+            [(_KINDS[q.kind], q.level, q.degree, q.distance, q.entries) for q in chosen], dtype=np.int64
+        ).reshape(len(chosen), 5)
+        most = max((q.entries for q in chosen), default=1)
+        self._table = np.full((len(chosen), hierarchy.cores, most, 4), -1, dtype=np.int64)
+        self._last = np.array([_NO_LINE, -1, -1, -1], dtype=np.int64)
+        self.reset_statistics()
+
+    def reset_statistics(self) -> None:
+        """Counts from zero; the contents stay (warm-up)."""
+        cores, count = self.hierarchy.cores, len(self.hierarchy.levels)
+        self._counters = np.zeros((count, cores, COUNTERS), dtype=np.int64)
+        self._memory = np.zeros((cores, 3), dtype=np.int64)
+        self._streams = np.zeros((STREAMS, count + 1), dtype=np.int64)
+        self._tlb_counts = np.zeros((cores, 3), dtype=np.int64)
+
+    def run(
+        self,
+        addresses: ArrayLike,
+        core: int | ArrayLike = 0,
+        writes: bool | ArrayLike = False,
+        size_bytes: int | ArrayLike = 8,
+        non_temporal: bool = False,
+        stream: int = 0,
+    ) -> None:
+        """Feeds accesses in order. `core`, `writes` and `size_bytes` hold for all of them or are one an access;
+        with `non_temporal` every
+        access is a store of whole lines past the caches (stores that follow each other into one line are combined)."""
+        where = np.ascontiguousarray(addresses, dtype=np.uint64)
+        cores, sizes = np.atleast_1d(np.asarray(core, np.int64)), np.atleast_1d(np.asarray(size_bytes, np.int64))
+        kinds = np.atleast_1d(np.asarray(writes)).astype(np.int64)
+        if non_temporal:
+            kinds = np.full(1, STREAMED, dtype=np.int64)
+        for name, values in (("core", cores), ("size_bytes", sizes), ("writes", kinds)):
+            if len(values) not in (1, len(where)):
+                raise ValueError(f"{name}: {len(values)} values for {len(where)} addresses")
+        if cores.min(initial=0) < 0 or cores.max(initial=0) >= self.hierarchy.cores:
+            raise ValueError(f"core must lie between 0 and {self.hierarchy.cores - 1}")
+        if sizes.min(initial=1) < 1 or not 0 <= stream < STREAMS:
+            raise ValueError(f"size_bytes must be at least 1, stream between 0 and {STREAMS - 1}")
+        if len(where) == 0:
+            return
+        shift = np.uint64(self.hierarchy.levels[0].line_bytes.bit_length() - 1)
+        same = run(where, sizes, kinds, cores, stream, shift, self._geometry, self._tags, self._state, self._random,
+                    self._counters, self._memory, self._streams, self._tlb, self._entries, self._tlb_counts,
+                    self._prefetchers, self._table, self._last, self._coherent)  # fmt: skip
+        self._streams[stream, 0] += same
+        self._repeats(cores, same, self._tlb[0] > 0)
+
+    def _repeats(self, cores: NDArray[np.int64], same: int, translated: bool) -> None:
+        """Accesses to the line just used: hits of the first level, entered at once (of several cores: under the first)."""
+        core = int(cores[0])
+        self._counters[0, core, 0] += same
+        self._counters[0, core, HITS] += same
+        if translated:
+            self._tlb_counts[core, TLB_LOOKUPS] += same
+
+    def run_interleaved(
+        self,
+        addresses: list[Any],
+        quantum: int = 1,
+        writes: bool = False,
+        size_bytes: int = 8,
+        stream: int = 0,
+    ) -> None:
+        """Feeds one address array a core, `quantum` accesses of each in turn until all are done."""
+        if len(addresses) > self.hierarchy.cores or quantum < 1:
+            raise ValueError(f"{len(addresses)} arrays for {self.hierarchy.cores} cores, quantum {quantum}")
+        arrays = [np.asarray(a, dtype=np.uint64) for a in addresses]
+        turns = np.concatenate([np.arange(len(a)) // quantum for a in arrays])
+        cores = np.concatenate([np.full(len(a), k, dtype=np.int64) for k, a in enumerate(arrays)])
+        order = np.lexsort((cores, turns))
+        self.run(np.concatenate(arrays)[order], cores[order], writes, size_bytes, stream=stream)
+
+    def statistics(self) -> Statistics:
+        """What was counted since the start or the last reset."""
+        totals = self._counters.sum(axis=1)
+        levels = tuple(_level(row, self._counters[k].copy()) for k, row in enumerate(totals))
+        memory, tlb = self._memory.sum(axis=0), self._tlb_counts.sum(axis=0)
+        return Statistics(
+            accesses=levels[0].accesses,
+            levels=levels,
+            memory_reads=int(memory[0]),
+            memory_writes=int(memory[1]),
+            transfers=int(memory[2]),
+            tlb_accesses=int(tlb[TLB_LOOKUPS]),
+            tlb_l1_misses=int(tlb[TLB_MISSES]),
+            tlb_walks=int(tlb[TLB_WALKS]),
+            stream_hits=self._streams.copy(),
+        )
+
+    def holds(self, level: int, instance: int, address: int) -> tuple[bool, bool]:
+        """(present, dirty) of the line of `address` in one instance of a level."""
+        g = self._geometry[level]
+        line = address // self.hierarchy.levels[0].line_bytes
+        first = int(g[BASE] + instance * g[SETS] * g[WAYS])
+        tags = self._tags[first : first + int(g[SETS] * g[WAYS])]
+        found = tags[(tags >= 0) & (tags >> 2 == line)]
+        return bool(len(found)), bool(len(found) and found[0] & DIRTY)
+
+
+def _level(row: NDArray[np.int64], by_core: NDArray[np.int64]) -> LevelStatistics:
+    accesses, hits, misses, evictions, writebacks, invalidations, prefetches, useful = (int(value) for value in row)
+    return LevelStatistics(accesses, hits, misses, evictions, writebacks, invalidations, prefetches, useful, by_core)
+
+
+def _geometry(hierarchy: Hierarchy) -> NDArray[np.int64]:
+    rows = np.zeros((len(hierarchy.levels), 10), dtype=np.int64)
+    base = set_base = 0
+    for index, level in enumerate(hierarchy.levels):
+        row, instances = rows[index], hierarchy.instances(index)
+        plain = level.slices == 1 and level.sets & (level.sets - 1) == 0
+        row[BASE], row[SETS], row[WAYS], row[SHARERS] = base, level.sets, level.ways, level.cores_per_instance
+        row[POLICY], row[INCLUSION] = POLICIES.index(level.policy), INCLUSIONS.index(level.inclusion)
+        row[MASK], row[SLICES] = (level.sets - 1 if plain else -1), level.slices
+        row[INSTANCES], row[SET_BASE] = instances, set_base
+        base += level.sets * level.ways * instances
+        set_base += level.sets * instances
+    # SRRIP keeps a value a slot and PLRU a word a set in one array: each level's tree words lie at its first slots.
+    rows[:, SET_BASE] = rows[:, BASE]
+    return rows
