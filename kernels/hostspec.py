@@ -81,7 +81,8 @@ def _borrowed(base: Machine, matched: Match) -> dict[str, object]:
 
     flat = yamlfile.load(base.id, dump_machine(base)).data
     origin: dict[str, object] = {"provenance": "estimated", "source": f"{base.id}'s value: {matched.reason}"}
-    return {name: origin | bare_values(flat[name]) for name in ("core", "caches", "tlb", "prefetcher", "memory")}
+    sections = ("core", "caches", "tlb", "prefetcher", "memory", "interconnect")
+    return {name: origin | bare_values(flat[name]) for name in sections if name in flat}
 
 
 def _vendor(observation: HostObservation) -> str:
