@@ -11,6 +11,8 @@ One call evaluates machines x schedules at once: every number may be an array. R
 - A rare miss to memory stalls a window, not a line: with n = latency / time-per-row rows in the window and miss share m,
   a share 1 - (1 - m)^n of the time passes as if every row came from memory, the rest as if misses cost only their own
   transfers. Software prefetch removes the stall.
+- A line that several cores write in turn costs its writer the way from core to core; the store that waits for it holds up
+  those behind it, so nothing overlaps with that.
 - Core time overlaps with transfers as p-norms whose exponents are data of the spec; transfers add up.
 """
 
@@ -24,7 +26,7 @@ import numpy as np
 from simulator.incore import core_cycles
 from simulator.locality import miss_shares
 from simulator.phases import Phase, Stream
-from simulator.resources import Resources
+from simulator.resources import Resources, hand_over_seconds
 
 RESOURCES = (
     "imbalance",
@@ -36,6 +38,7 @@ RESOURCES = (
     "memory concurrency",
     "memory bandwidth",
     "TLB",
+    "line transfers",
     "synchronisation",
 )
 """Time-stack entries, from the innermost outwards, in the order in which they are made ideal."""
@@ -48,7 +51,7 @@ class PhaseTime:
     """Seconds of one phase (one layer, one call) and the bytes that came from each level over all threads.
 
     `total` is what counts; `core`, `levels` (L2 outwards) and `memory` are the terms before overlap, for one core.
-    `memory_bytes` includes write-backs.
+    `memory_bytes` includes write-backs. `transfers`: hand-overs of lines that several cores write.
     """
 
     name: str
@@ -60,6 +63,7 @@ class PhaseTime:
     synchronisation: Any
     level_bytes: tuple[Any, ...]
     memory_bytes: Any
+    transfers: Any = 0.0
 
 
 def overlap(core: Any, on_chip: Any, memory: Any, exponents: tuple[Any, Any]) -> Any:
@@ -117,6 +121,7 @@ class _Totals:
     memory_seconds: Any = 0.0
     memory_bytes: Any = 0.0
     tlb_seconds: Any = 0.0
+    transfer_seconds: Any = 0.0
     other_on_chip_seconds: Any = 0.0  # of all but demand-loaded random rows, one core
     demand_rows: bool = False  # random rows without software prefetch; the fields below are theirs, for one core
     row_bytes: Any = 0.0
@@ -127,6 +132,13 @@ class _Totals:
 
 def _add_stream(stream: Stream, share: Any, r: Resources, ideal: frozenset[str], totals: _Totals) -> None:
     """Adds one core's time and all threads' bytes of `stream`; `share` = imbalance / threads."""
+    if stream.pattern == "transfer":
+        if "line transfers" not in ideal:
+            hand_overs = sum(access.bytes for access in stream.accesses) / r.line_bytes
+            totals.transfer_seconds = totals.transfer_seconds + hand_overs * share * hand_over_seconds(
+                r, stream.writers
+            )
+        return
     rows = stream.pattern == "rows"
     in_flight: Any
     if rows:
@@ -227,7 +239,7 @@ def phase_time(phase: Phase, r: Resources, ideal: frozenset[str] = NOTHING) -> P
         synchronisation = phase.barriers * r.barrier_seconds + phase.library_calls * r.library_call_seconds
     return PhaseTime(
         name=phase.name,
-        total=total + synchronisation,
+        total=total + totals.transfer_seconds + synchronisation,
         core=core,
         levels=tuple(levels),
         memory=memory,
@@ -235,6 +247,7 @@ def phase_time(phase: Phase, r: Resources, ideal: frozenset[str] = NOTHING) -> P
         synchronisation=synchronisation,
         level_bytes=tuple(totals.level_bytes),
         memory_bytes=totals.memory_bytes,
+        transfers=totals.transfer_seconds,
     )
 
 

@@ -299,6 +299,15 @@ def resolve(machine: Machine, threads: Any) -> Resources:
     )
 
 
+def hand_over_seconds(r: Resources, writers: Any) -> Any:
+    """Until a core has a line that one of `writers` neighbouring cores wrote before it: near where both hang on one
+    last-level cache, far otherwise, weighted as if each of the others were as likely to have had it."""
+    outermost = r.levels[-1]
+    together = np.minimum(np.where(outermost.shared, outermost.sharers, 1.0), writers)
+    far = (writers - together) / np.maximum(writers - 1.0, 1.0)
+    return r.core_to_core_seconds + far * (r.core_to_core_far_seconds - r.core_to_core_seconds)
+
+
 def _column(value: Any) -> Any:
     if isinstance(value, (bool, float)) and type(value) is not np.float64:
         return value
