@@ -186,11 +186,20 @@ def _add_stream(stream: Stream, share: Any, r: Resources, ideal: frozenset[str],
         totals.row_stalled_bytes = totals.row_stalled_bytes + demand_rows * core_bytes * stalled
         totals.row_linear_seconds = totals.row_linear_seconds + demand_rows * linear
         totals.row_missed_seconds = totals.row_missed_seconds + demand_rows * all_missed
-    if rows and "TLB" not in ideal:
-        reach = np.where(np.asarray(stream.page_2m) > 0.0, r.tlb_reach_2m_bytes, r.tlb_reach_4k_bytes)
-        miss = np.maximum(0.0, 1.0 - reach / np.maximum(stream.array_bytes, 1.0))
+    if stream.pattern != "sequential" and "TLB" not in ideal:
         total = sum(access.bytes for access in stream.accesses)
-        totals.tlb_seconds = totals.tlb_seconds + total * share / stream.row_bytes * miss * r.tlb_miss_seconds
+        totals.tlb_seconds = totals.tlb_seconds + total * share / stream.row_bytes * _translation_seconds(stream, r)
+
+
+def _translation_seconds(stream: Stream, r: Resources) -> Any:
+    """What translating the address of one row adds: page walks side by side, or in a chain one after another."""
+    huge = np.asarray(stream.page_2m) > 0.0
+    array = np.maximum(stream.array_bytes, 1.0)
+    miss = np.maximum(0.0, 1.0 - np.where(huge, r.tlb_reach_2m_bytes, r.tlb_reach_4k_bytes) / array)
+    if stream.pattern != "chain":
+        return miss * r.tlb_miss_seconds
+    beyond_first = np.maximum(0.0, 1.0 - np.where(huge, r.tlb_near_2m_bytes, r.tlb_near_4k_bytes) / array)
+    return miss * r.tlb_walk_seconds + np.maximum(beyond_first - miss, 0.0) * r.tlb_second_seconds
 
 
 def _shared_memory(seconds: Any, totals: _Totals, r: Resources, ideal: frozenset[str]) -> Any:

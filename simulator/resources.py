@@ -82,6 +82,14 @@ class Resources:
     tlb_reach_4k_bytes: Number
     tlb_reach_2m_bytes: Number
     tlb_miss_seconds: Number
+    """A page walk where others run beside it."""
+    tlb_walk_seconds: Number
+    """A page walk that somebody waits for."""
+    tlb_near_4k_bytes: Number
+    """What the first-level TLB reaches."""
+    tlb_near_2m_bytes: Number
+    tlb_second_seconds: Number
+    """What the second-level TLB adds where the first has no entry."""
     kernel_efficiency: Number
     gemm_efficiency: dict[str, Curve]
     library_overlap: tuple[Number, Number]
@@ -283,6 +291,10 @@ def resolve(machine: Machine, threads: Any) -> Resources:
         tlb_reach_4k_bytes=machine.tlb.l2_entries_4k * 4096.0,
         tlb_reach_2m_bytes=machine.tlb.l2_entries_2m * 2097152.0,
         tlb_miss_seconds=walk / machine.tlb.page_walkers,
+        tlb_walk_seconds=walk,
+        tlb_near_4k_bytes=machine.tlb.l1_entries_4k * 4096.0,
+        tlb_near_2m_bytes=machine.tlb.l1_entries_2m * 2097152.0,
+        tlb_second_seconds=machine.tlb.l2_latency_cycles / hz,
         kernel_efficiency=software.kernel_efficiency,
         gemm_efficiency={
             "fp32": software.gemm_efficiency_fp32,
