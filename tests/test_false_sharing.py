@@ -81,15 +81,19 @@ def test_the_mapper_never_chooses_it() -> None:
     assert "one by one" not in predict(CPU, replace(TASK, threads=1.0)).schedule_text
 
 
-def test_hand_overs_add_to_the_phase_and_nothing_overlaps_them() -> None:
+def test_hand_overs_add_up_and_wait_beside_the_arithmetic() -> None:
     r = broadcastable(resolve(CPU, 4.0))
+    few = Stream("x", "transfer", (Access(1000.0 * 64.0, 0.0, 0.0),), writes=1.0, writers=4.0)
+    many = replace(few, accesses=(Access(4e6 * 64.0, 0.0, 0.0),))
     work = Work(macs_fp32=1e9)
-    shared = Stream("x", "transfer", (Access(1000.0 * 64.0, 0.0, 0.0),), writes=1.0, writers=4.0)
     alone = phase_time(Phase("p", work, ()), r)
-    both = phase_time(Phase("p", work, (shared,)), r)
-    assert both.total == pytest.approx(alone.total + 250.0 * NEAR, rel=1e-12)
+    assert phase_time(Phase("p", Work(), (few,)), r).total == pytest.approx(250.0 * NEAR, rel=1e-12)
+    assert phase_time(Phase("p", Work(), (few, few)), r).total == pytest.approx(500.0 * NEAR, rel=1e-12)
+    assert phase_time(Phase("p", work, (few,)), r).total == alone.total
+    both = phase_time(Phase("p", work, (many,)), r)
+    assert both.total == pytest.approx(1e6 * NEAR, rel=1e-12)
     assert both.memory_bytes == alone.memory_bytes
-    assert phase_time(Phase("p", work, (shared,)), r, frozenset({"line transfers"})).total == alone.total
+    assert phase_time(Phase("p", work, (many,)), r, frozenset({"line transfers"})).total == alone.total
 
 
 def test_hand_overs_are_near_within_a_last_level_cache() -> None:
