@@ -8,6 +8,7 @@ import click
 
 from simulator.cli_common import fail
 from simulator.cli_options import Task, machine_names, task_options
+from simulator.schedule import NAMED
 
 if TYPE_CHECKING:
     from simulator.machine import Machine
@@ -23,8 +24,11 @@ SUMMARY_THREADS = (1.0, "all")
     "--dtype", multiple=True, help="Precision (fp32, bf16, int8; GEMM also int8-weight-only, int4-weight-only)."
 )
 @click.option("--engine", type=click.Choice(["analytic"]), default="analytic", show_default=True)
+@click.option("--schedule", type=click.Choice(tuple(NAMED), case_sensitive=False), default=None,
+              help="Loop nest of a look-up FFN in place of the best one; published: the paper's code, V1 with codes and scores"
+                   " dealt to the threads one by one.")  # fmt: skip
 @task_options
-def predict(task: Task, machine: str, dtype: tuple[str, ...], engine: str) -> None:
+def predict(task: Task, machine: str, dtype: tuple[str, ...], engine: str, schedule: str | None) -> None:
     """Time, tokens/s and binding resource of one workload on one machine."""
     from dataclasses import replace
 
@@ -44,7 +48,7 @@ def predict(task: Task, machine: str, dtype: tuple[str, ...], engine: str) -> No
             runs = []
             for variant in variants:
                 workload = replace(variant, batch=tokens, threads=count)
-                runs.append((workload, run(cpu, workload, engine="analytic")))
+                runs.append((workload, run(cpu, workload, engine="analytic", schedule=schedule)))
             for (workload, prediction), interval in zip(runs, intervals(cpu, runs), strict=True):
                 rows.append((prediction, time_stack(cpu, workload, prediction), interval))
     records = [prediction_record(*row) for row in rows]

@@ -55,7 +55,7 @@ def lower_lookup(op: LookupFfn, schedule: LookupSchedule, r: Resources, context:
     return (
         layer_norm(op.hidden, r, context),
         *projection(op, schedule, r, context, by_tokens),
-        _code_score(op, r, context),
+        _code_score(op, schedule, r, context),
         _gather(op, schedule, r, context),
         _reduction(op, schedule, r, context),
     )
@@ -169,11 +169,25 @@ def _dense_projection(
     return (phase,)
 
 
-def _code_score(op: LookupFfn, r: Resources, context: Context) -> Phase:
+def _shared_outputs(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context) -> Stream:
+    """Lines of codes and of scores where neighbouring elements come from different threads: each owner of an element fetches
+    the line from the owner before it (the first from whoever read it last)."""
+    elements = r.line_bytes / 4.0
+    owners = np.minimum(r.threads, elements)
+    lines = 2.0 * context.batch * op.tables / elements
+    several = np.where(np.asarray(r.threads) > 1.0, schedule.interleaved_codes, 0.0)
+    hand_overs = several * lines * owners
+    return Stream(
+        "shared_outputs", "transfer", (Access(hand_overs * r.line_bytes, 0.0, 0.0),), writes=1.0, writers=owners
+    )
+
+
+def _code_score(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context) -> Phase:
     """Sign bits to codes, sum |z| / prod (1 + exp(-2|z|)) to scores; Z is read once, vectorised over tables."""
     batch, outputs = context.batch, projection_outputs(op)
     elements = batch * outputs
     per_core = elements * 4.0 / r.threads
+    dealt = np.asarray(schedule.interleaved_codes) > 0.0
     return Phase(
         name="code_score",
         work=Work(
@@ -185,8 +199,11 @@ def _code_score(op: LookupFfn, r: Resources, context: Context) -> Phase:
             store_bytes=8.0 * batch * op.tables,
             efficiency=r.kernel_efficiency,
         ),
-        streams=(sequential("projected", 4.0 * elements, per_core, per_core * sharing(r)),),
-        imbalance=imbalance(batch, r.threads),
+        streams=(
+            sequential("projected", 4.0 * elements, per_core, per_core * sharing(r)),
+            *((_shared_outputs(op, schedule, r, context),) if np.any(dealt) else ()),
+        ),
+        imbalance=np.where(dealt, imbalance(batch * op.tables, r.threads), imbalance(batch, r.threads)),
         barriers=0.0,
     )
 

@@ -12,7 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from simulator.schedule import SPLIT_COLUMNS, SPLIT_TABLES, SPLIT_TOKENS, UNBOUNDED, GemmSchedule, LookupSchedule
+from simulator.schedule import (
+    NAMED,
+    SPLIT_COLUMNS,
+    SPLIT_TABLES,
+    SPLIT_TOKENS,
+    UNBOUNDED,
+    GemmSchedule,
+    LookupSchedule,
+)
 from simulator.workload import GemmFfn, LookupFfn
 
 TIE = 1e-9
@@ -50,6 +58,15 @@ def _columns(rows: Any) -> Any:
 def candidates(operator: GemmFfn | LookupFfn) -> GemmSchedule | LookupSchedule:
     """The candidate set of an operator's form."""
     return gemm_candidates() if isinstance(operator, GemmFfn) else lookup_candidates()
+
+
+def named_schedule(name: str, operator: GemmFfn | LookupFfn) -> LookupSchedule:
+    """The schedule of a name in `simulator.schedule.NAMED`. Raises ValueError for another name or a GEMM."""
+    if isinstance(operator, GemmFfn):
+        raise ValueError(f"schedule {name}: named schedules are those of a look-up FFN, this workload is a GEMM")
+    if name not in NAMED:
+        raise ValueError(f"schedule {name}: one of {', '.join(NAMED)}")
+    return NAMED[name]
 
 
 def first_best(seconds: Any) -> Any:

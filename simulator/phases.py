@@ -11,7 +11,7 @@ from typing import Any, Literal
 Number = Any
 """A float, or an array that broadcasts (points x schedules)."""
 
-Pattern = Literal["sequential", "rows", "chain"]
+Pattern = Literal["sequential", "rows", "chain", "transfer"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,9 @@ class Access:
 class Stream:
     """Accesses to one array. `row_bytes` is the contiguous run at a data-dependent address (pattern 'rows').
 
+    Pattern 'transfer': lines that `writers` cores write in turn; `bytes` counts a line once a hand-over, and each costs the way
+    from one core to another.
+
     `writes`: 0 read, 1 written (read for ownership and write-back), in shares of the bytes. `uops_per_line`: vector
     operations per line, which take room in the out-of-order window. `prefetch_bytes`: software-prefetch distance.
     `array_bytes`, `page_2m`: size of the array and its page size, for the TLB.
@@ -76,6 +79,7 @@ class Stream:
     prefetch_bytes: Number = 0.0
     array_bytes: Number = 0.0
     page_2m: Number = 1.0
+    writers: Number = 1.0
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ class PhasePrediction:
     level_seconds: dict[str, float]
     memory_seconds: float
     synchronisation_seconds: float
+    transfer_seconds: float = 0.0
+    """Hand-overs of lines that several cores write."""
 
 
 @dataclass(frozen=True)
@@ -179,11 +181,13 @@ def predict(
     workload: Workload,
     engine: Engine = "analytic",
     *,
-    schedule: Schedule | None = None,
+    schedule: Schedule | str | None = None,
 ) -> Prediction:
-    """Time and traffic of `workload` on `machine`; the mapper chooses the schedule unless one is given.
+    """Time and traffic of `workload` on `machine`; the mapper chooses the schedule unless one is given, itself or by name
+    ('v1' to 'v5', 'published'; look-up only).
 
-    Raises PredictionError when the threads do not exist. Time stack, binding resource and intervals: `simulator.explain`.
+    Raises PredictionError when the threads or the name do not exist. Time stack, binding resource and intervals:
+    `simulator.explain`.
     """
     if engine != "analytic":
         raise PredictionError(f"engine {engine!r} does not exist; 'analytic' does")
@@ -192,6 +196,8 @@ def predict(
     resources = broadcastable(resolve(machine, threads))
     context = context_of(workload)
     operator = workload.operator
+    if isinstance(schedule, str):
+        schedule = _named(schedule, operator)
     searched = schedule is None
     chosen: Schedule = mapper.candidates(operator) if schedule is None else schedule
     phases = lower(operator, chosen, resources, context)
@@ -230,6 +236,13 @@ def predict(
     )
 
 
+def _named(name: str, operator: GemmFfn | LookupFfn) -> LookupSchedule:
+    try:
+        return mapper.named_schedule(name, operator)
+    except ValueError as error:
+        raise PredictionError(str(error)) from None
+
+
 def _at(value: Any, index: int) -> float:
     """Candidate `index` of a number that may or may not depend on the schedule."""
     if isinstance(value, np.ndarray):
@@ -266,6 +279,7 @@ def _phase_prediction(time: PhaseTime, index: int) -> PhasePrediction:
         level_seconds={f"L{i + 2}": _at(s, index) for i, s in enumerate(time.levels)},
         memory_seconds=_at(time.memory, index),
         synchronisation_seconds=_at(time.synchronisation, index),
+        transfer_seconds=_at(time.transfers, index),
     )
 
 

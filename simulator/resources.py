@@ -82,6 +82,14 @@ class Resources:
     tlb_reach_4k_bytes: Number
     tlb_reach_2m_bytes: Number
     tlb_miss_seconds: Number
+    """A page walk where others run beside it."""
+    tlb_walk_seconds: Number
+    """A page walk that somebody waits for."""
+    tlb_near_4k_bytes: Number
+    """What the first-level TLB reaches."""
+    tlb_near_2m_bytes: Number
+    tlb_second_seconds: Number
+    """What the second-level TLB adds where the first has no entry."""
     kernel_efficiency: Number
     gemm_efficiency: dict[str, Curve]
     library_overlap: tuple[Number, Number]
@@ -283,6 +291,10 @@ def resolve(machine: Machine, threads: Any) -> Resources:
         tlb_reach_4k_bytes=machine.tlb.l2_entries_4k * 4096.0,
         tlb_reach_2m_bytes=machine.tlb.l2_entries_2m * 2097152.0,
         tlb_miss_seconds=walk / machine.tlb.page_walkers,
+        tlb_walk_seconds=walk,
+        tlb_near_4k_bytes=machine.tlb.l1_entries_4k * 4096.0,
+        tlb_near_2m_bytes=machine.tlb.l1_entries_2m * 2097152.0,
+        tlb_second_seconds=machine.tlb.l2_latency_cycles / hz,
         kernel_efficiency=software.kernel_efficiency,
         gemm_efficiency={
             "fp32": software.gemm_efficiency_fp32,
@@ -297,6 +309,15 @@ def resolve(machine: Machine, threads: Any) -> Resources:
         **_between(machine, levels, hz),
         **_dram(memory),
     )
+
+
+def hand_over_seconds(r: Resources, writers: Any) -> Any:
+    """Until a core has a line that one of `writers` neighbouring cores wrote before it: near where both hang on one
+    last-level cache, far otherwise, weighted as if each of the others were as likely to have had it."""
+    outermost = r.levels[-1]
+    together = np.minimum(np.where(outermost.shared, outermost.sharers, 1.0), writers)
+    far = (writers - together) / np.maximum(writers - 1.0, 1.0)
+    return r.core_to_core_seconds + far * (r.core_to_core_far_seconds - r.core_to_core_seconds)
 
 
 def _column(value: Any) -> Any:

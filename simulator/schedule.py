@@ -39,6 +39,9 @@ class LookupSchedule:
     `split`: 0 tokens over threads (V1-V3), 1 columns (V4), 2 tables with a final reduction (V5).
     `prefetch_bytes`: software-prefetch distance (0: none).
     `folded`: 1 when the Hadamard factor inside a block is folded into the block weights offline.
+    `interleaved_codes`: 1 when codes and scores are dealt to the threads one by one, as in the published code's
+    `schedule(static,1)` over tokens x tables: neighbouring 4-byte outputs come from different threads, which share every
+    line of them falsely.
     """
 
     token_tile: float
@@ -47,12 +50,13 @@ class LookupSchedule:
     split: float
     prefetch_bytes: float
     folded: float
+    interleaved_codes: float = 0.0
 
 
 def take(schedule: GemmSchedule | LookupSchedule, index: int) -> GemmSchedule | LookupSchedule:
     """Candidate `index` of a schedule whose fields are arrays."""
-    values = {f.name: float(np.atleast_1d(getattr(schedule, f.name))[index]) for f in fields(schedule)}
-    return type(schedule)(**values)
+    columns = {f.name: np.atleast_1d(getattr(schedule, f.name)) for f in fields(schedule)}
+    return type(schedule)(**{name: float(values[index if values.size > 1 else 0]) for name, values in columns.items()})
 
 
 def describe(schedule: GemmSchedule | LookupSchedule) -> str:
@@ -70,7 +74,20 @@ def describe(schedule: GemmSchedule | LookupSchedule) -> str:
     if schedule.column_stripe < UNBOUNDED:
         parts.append(f"{schedule.column_stripe:g}-column stripes")
     parts.append(f"prefetch {schedule.prefetch_bytes / 1024:g} KiB ahead" if schedule.prefetch_bytes else "no prefetch")
+    if schedule.interleaved_codes:
+        parts.append("codes dealt to threads one by one")
     return ", ".join(parts)
+
+
+NAMED = {
+    "v1": LookupSchedule(UNBOUNDED, 1.0, UNBOUNDED, SPLIT_TOKENS, 0.0, 0.0),
+    "v2": LookupSchedule(1.0, UNBOUNDED, 128.0, SPLIT_TOKENS, 8192.0, 1.0),
+    "v3": LookupSchedule(256.0, 16.0, 128.0, SPLIT_TOKENS, 8192.0, 1.0),
+    "v4": LookupSchedule(64.0, 16.0, 256.0, SPLIT_COLUMNS, 8192.0, 1.0),
+    "v5": LookupSchedule(64.0, 16.0, 256.0, SPLIT_TABLES, 8192.0, 1.0),
+    "published": LookupSchedule(UNBOUNDED, 1.0, UNBOUNDED, SPLIT_TOKENS, 0.0, 0.0, 1.0),
+}
+"""Schedules that users can ask for by name: candidates of the mapper, and the published code's V1 with its code kernel."""
 
 
 def variant(schedule: LookupSchedule) -> str:

@@ -18,6 +18,7 @@ from simulator.workload import PAGE_2M_BYTES, Workload
 SHORT = {
     "memory concurrency": "lat",
     "memory bandwidth": "bw",
+    "line transfers": "transf",
     "synchronisation": "sync",
     "imbalance": "imbal",
     "compute": "core",
@@ -180,7 +181,8 @@ def phases(p: Prediction) -> Table:
     """Phases of one prediction: terms before overlap and time after it, microseconds a token and layer."""
     levels = list(p.phases[0].level_seconds)
     table = _table(f"Phases of {WINNER_WORDS[p.form]} {p.dtype} (us a token and layer)")
-    for name in ("phase", "time", "core", *levels, "memory", "sync"):
+    shared = any(phase.transfer_seconds > 0.0 for phase in p.phases)
+    for name in ("phase", "time", "core", *levels, "memory", *(("transfers",) if shared else ()), "sync"):
         table.add_column(name, justify="left" if name == "phase" else "right")
     for phase in p.phases:
         terms = [
@@ -188,6 +190,7 @@ def phases(p: Prediction) -> Table:
             phase.core_seconds,
             *phase.level_seconds.values(),
             phase.memory_seconds,
+            *((phase.transfer_seconds,) if shared else ()),
             phase.synchronisation_seconds,
         ]
         table.add_row(phase.name, *(number(t / p.batch * 1e6) for t in terms))

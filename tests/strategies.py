@@ -13,6 +13,7 @@ from simulator.machine import (
     Core,
     Curve,
     Duration,
+    Interconnect,
     Machine,
     MatrixUnit,
     Memory,
@@ -105,6 +106,7 @@ def machines(draw: Any) -> Machine:
         prefetcher=Prefetcher(*(draw(st.floats(0.0, 200.0)) for _ in range(3))),
         memory=draw(_memories(caches.levels()[-1].latency.at(clock.scalar[0][1]))),
         software=draw(_software()),
+        interconnect=draw(st.just(Interconnect()) | _interconnects()),
         sockets=draw(counts(1, 4)),
         threads_per_core=draw(counts(1, 4)),
         status=draw(st.sampled_from(["shipping", "announced", "hypothetical", "detected", "calibrated"])),
@@ -168,6 +170,7 @@ def _caches(draw: Any, cores: float, hertz: float) -> Caches:
                 write_bandwidth=draw(st.none() | rates()),
                 cyclic_miss_curve=draw(miss_curves()),
                 random_miss_curve=draw(miss_curves()),
+                slices=draw(st.sampled_from([None, ways])),
             )
         )
         seconds *= 1.01
@@ -195,6 +198,35 @@ def _memories(draw: Any, beyond_seconds: float) -> Memory:
         write_share_penalty=draw(st.floats(0.0, 0.9)),
         core_bandwidth_bytes_per_second=draw(st.none() | st.floats(0.01, 1.0).map(lambda share: share * peak)),
         link_bandwidth_bytes_per_second=draw(st.none() | st.floats(1e9, 1e12)),
+        **draw(st.just({}) | _dram()),
+    )
+
+
+@st.composite
+def _dram(draw: Any) -> dict[str, Any]:
+    """Banks, rows and a loaded-latency curve that never falls."""
+    xs = sorted(draw(st.lists(st.floats(0.01, 1.0), max_size=3, unique=True)))
+    ys = sorted(draw(st.lists(st.floats(1.0, 9.0), min_size=len(xs), max_size=len(xs))))
+    return {
+        "banks_per_channel": draw(counts(1, 256)),
+        "row_bytes": 2.0 ** draw(st.integers(7, 16)),
+        "row_cycle_seconds": draw(st.none() | st.floats(1e-9, 1e-7)),
+        "interleave_bytes": draw(st.none() | st.integers(7, 14).map(lambda power: 2.0**power)),
+        "loaded_latency": tuple(zip(xs, ys, strict=True)),
+    }
+
+
+@st.composite
+def _interconnects(draw: Any) -> Interconnect:
+    """Nothing, or latencies that rise outwards and links."""
+    near, far = (Duration(draw(st.floats(0.0, 100.0)), draw(st.floats(1e-9, 1e-7))) for _ in range(2))
+    positive = st.floats(1e-9, 1e12)
+    return Interconnect(
+        core_to_core=near,
+        core_to_core_far=draw(st.sampled_from([None, Duration(near.cycles + far.cycles, near.seconds + far.seconds)])),
+        mesh_bandwidth_bytes_per_second=draw(st.none() | positive),
+        socket_latency_seconds=draw(st.none() | st.floats(1e-9, 1e-6)),
+        socket_bandwidth_bytes_per_second=draw(st.none() | positive),
     )
 
 

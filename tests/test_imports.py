@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "incore": {"phases", "resources"},
     "locality": {"phases", "resources", "machine"},
     "lowering": {"phases", "resources"},
+    "microbench": {"lowering", "phases", "resources"},
     "lower_gemm": {"lowering", "phases", "resources", "schedule", "workload", "machine"},
     "lower_lookup": {"lowering", "phases", "resources", "schedule", "workload", "machine"},
     "analytic": {"incore", "locality", "phases", "resources"},

@@ -59,9 +59,10 @@ IMPLIED = {
 """Schema defaults that need no source: 64-byte lines, private caches, 8-byte channels, 'no such instruction'."""
 
 
-def test_the_six_servers_one_hypothetical_and_no_abstract_base_are_listed() -> None:
+def test_the_seven_servers_one_hypothetical_and_no_abstract_base_are_listed() -> None:
     assert SHIPPED == [
         "amd-epyc-7763",
+        "amd-epyc-9354p",
         "amd-epyc-9654",
         "amd-epyc-9755",
         "aws-graviton4",

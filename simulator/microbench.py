@@ -1,0 +1,74 @@
+"""Memory microbenchmarks as Phases: a pointer chase, a sweep, random rows.
+
+Pure: a probe and the resources of some cores give a Phase, which any engine times. So the plateaus and rates that such
+programs show on a real machine follow from a machine's parameters in the same way as the time of an operator does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from simulator.lowering import sharing
+from simulator.phases import Access, Pattern, Phase, Stream, Work
+from simulator.resources import Resources
+
+Kind = Literal["chase", "sweep", "rows"]
+_PATTERNS: dict[Kind, Pattern] = {"chase": "chain", "sweep": "sequential", "rows": "rows"}
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One microbenchmark; every thread has an array of its own.
+
+    `kind`: 'chase' loads a line whose address the load before it brought, in an order that visits all lines before it comes
+    round; 'sweep' reads the array from end to end, again and again; 'rows' reads runs of `row_bytes` at addresses that
+    are drawn independently, alike likely and known beforehand. `page_2m`: 1 for 2 MiB pages, 0 for 4 KiB ones.
+    `prefetch_bytes`: distance of software prefetches ('rows'; 0: none). `reads`: lines that one thread reads.
+    """
+
+    kind: Kind
+    footprint_bytes: Any
+    row_bytes: Any = 64.0
+    page_2m: Any = 1.0
+    prefetch_bytes: Any = 0.0
+    reads: Any = 1e6
+
+
+def probe_phase(probe: Probe, r: Resources) -> Phase:
+    """All threads of `r` running `probe` after a warm-up: bytes are totals, nothing is shared or written.
+
+    A chase takes the latency of the L1 a line, sweeps and rows take the load ports; a line is one vector operation in the
+    out-of-order window.
+    """
+    lines = probe.reads * r.threads
+    size = lines * r.line_bytes
+    near = probe.footprint_bytes
+    chase = probe.kind == "chase"
+    work = Work(
+        load_bytes=0.0 if chase else size,
+        latency_cycles=lines * r.levels[0].latency_seconds * r.vector_hz if chase else 0.0,
+    )
+    stream = Stream(
+        "array",
+        _PATTERNS[probe.kind],
+        (Access(size, near, near * sharing(r), cyclic=0.0 if probe.kind == "rows" else 1.0),),
+        row_bytes=probe.row_bytes if probe.kind == "rows" else r.line_bytes,
+        uops_per_line=1.0,
+        prefetch_bytes=probe.prefetch_bytes,
+        array_bytes=near,
+        page_2m=probe.page_2m,
+    )
+    return Phase(name=probe.kind, work=work, streams=(stream,))
+
+
+def nanoseconds_a_line(probe: Probe, seconds: Any) -> Any:
+    """What one thread waits for a line: `seconds` of the phase over the lines that it reads."""
+    return np.asarray(seconds) / probe.reads * 1e9
+
+
+def bytes_per_second(probe: Probe, r: Resources, seconds: Any) -> Any:
+    """What all threads read together in `seconds` of the phase."""
+    return probe.reads * r.threads * r.line_bytes / np.asarray(seconds)
