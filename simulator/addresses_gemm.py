@@ -2,8 +2,8 @@
 
 Groups of cores split the tokens, cores of a group the output columns. For every block of tokens a core passes over its panels
 of 64 outputs; a panel's weights are read side by side with the activations of six tokens (32 on a matrix unit), again for the
-next six: from memory once a block of tokens, from the nearest cache that holds a panel after that. A gated layer reads both its panels
-before it writes one. Activations have the width that the GEMM reads; inputs and outputs of a layer are fp32.
+next six: from memory once a block of tokens, from the nearest cache that holds a panel after that. A gated layer reads both its
+panels before it writes one. Activations have the width that the GEMM reads; inputs and outputs of a layer are fp32.
 """
 
 from __future__ import annotations
