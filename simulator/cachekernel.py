@@ -454,15 +454,27 @@ def watch(p, table, g, tags, state, random, counters, memory, core, stream, line
                     prefetch(g, tags, state, random, counters, memory, level, core, line + k * stride)
 
 
+@_inline
+def enter_repeats(same, core, stream, counters, streams, tlb_counts, translated):
+    """Accesses to the line just used: hits of the first level and of the TLB, entered at once."""
+    counters[0, core, ACCESSES] += same
+    counters[0, core, HITS] += same
+    streams[stream, 0] += same
+    if translated:
+        tlb_counts[core, TLB_LOOKUPS] += same
+
+
 @_jit
-def run(addresses, sizes, kinds, cores, stream, shift, g, tags, state, random, counters, memory, streams,
+def run(addresses, sizes, kinds, cores, names, shift, g, tags, state, random, counters, memory, streams,
          tlb, entries, tlb_counts, p, table, last, coherent):  # fmt: skip
-    """All accesses of one call. `sizes`, `kinds`, `cores` have one element, or one an access. last: (line, slot kept
+    """All accesses of one call. `sizes`, `kinds`, `cores`, `names` (streams) have one element, or one an access. last: (line, slot kept
     dirty, core, page)."""
     one_size, one_kind, one_core = len(sizes) == 1, len(kinds) == 1, len(cores) == 1
     size, kind, core = sizes[0], kinds[0], np.int64(cores[0])
     quiet = p.shape[0] == 0 and g[0, POLICY] != SRRIP
-    same = 0
+    one_name, stream = len(names) == 1, np.int64(names[0])
+    single = one_core and one_name
+    same, held_core, held_stream = 0, core, stream
     last_line, last_dirty, last_core, last_page = last[0], last[1], last[2], last[3]
     page_shift = tlb[0]
     for i in range(len(addresses)):
@@ -473,6 +485,11 @@ def run(addresses, sizes, kinds, cores, stream, shift, g, tags, state, random, c
             kind = kinds[i]
         if not one_core:
             core = np.int64(cores[i])
+        if not one_name:
+            stream = np.int64(names[i])
+        if not single and (core != held_core or stream != held_stream):
+            enter_repeats(same, held_core, held_stream, counters, streams, tlb_counts, page_shift > 0)
+            same, held_core, held_stream = 0, core, stream
         first = np.int64(address >> shift)
         final = np.int64((address + np.uint64(size - 1)) >> shift)
         if first == last_line and final == first and core == last_core and kind <= last_dirty:
@@ -501,4 +518,4 @@ def run(addresses, sizes, kinds, cores, stream, shift, g, tags, state, random, c
                 watch(p, table, g, tags, state, random, counters, memory, core, stream, line, source)
             last_line, last_core, last_dirty = (line if quiet else -1), core, kind
     last[0], last[1], last[2], last[3] = last_line, last_dirty, last_core, last_page
-    return same
+    enter_repeats(same, held_core, held_stream, counters, streams, tlb_counts, page_shift > 0)

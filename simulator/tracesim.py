@@ -125,9 +125,9 @@ class TraceSimulator:
         writes: bool | ArrayLike = False,
         size_bytes: int | ArrayLike = 8,
         non_temporal: bool = False,
-        stream: int = 0,
+        stream: int | ArrayLike = 0,
     ) -> None:
-        """Feeds accesses in order. `core`, `writes` and `size_bytes` hold for all of them or are one an access;
+        """Feeds accesses in order. `core`, `writes`, `size_bytes` and `stream` hold for all of them or are one an access;
         with `non_temporal` every
         access is a store of whole lines past the caches (stores that follow each other into one line are combined)."""
         where = np.ascontiguousarray(addresses, dtype=np.uint64)
@@ -135,29 +135,20 @@ class TraceSimulator:
         kinds = np.atleast_1d(np.asarray(writes)).astype(np.int64)
         if non_temporal:
             kinds = np.full(1, STREAMED, dtype=np.int64)
-        for name, values in (("core", cores), ("size_bytes", sizes), ("writes", kinds)):
+        names = np.atleast_1d(np.asarray(stream, np.int64))
+        for name, values in (("core", cores), ("size_bytes", sizes), ("writes", kinds), ("stream", names)):
             if len(values) not in (1, len(where)):
                 raise ValueError(f"{name}: {len(values)} values for {len(where)} addresses")
         if cores.min(initial=0) < 0 or cores.max(initial=0) >= self.hierarchy.cores:
             raise ValueError(f"core must lie between 0 and {self.hierarchy.cores - 1}")
-        if sizes.min(initial=1) < 1 or not 0 <= stream < STREAMS:
+        if sizes.min(initial=1) < 1 or names.min(initial=0) < 0 or names.max(initial=0) >= STREAMS:
             raise ValueError(f"size_bytes must be at least 1, stream between 0 and {STREAMS - 1}")
         if len(where) == 0:
             return
         shift = np.uint64(self.hierarchy.levels[0].line_bytes.bit_length() - 1)
-        same = run(where, sizes, kinds, cores, stream, shift, self._geometry, self._tags, self._state, self._random,
-                    self._counters, self._memory, self._streams, self._tlb, self._entries, self._tlb_counts,
-                    self._prefetchers, self._table, self._last, self._coherent)  # fmt: skip
-        self._streams[stream, 0] += same
-        self._repeats(cores, same, self._tlb[0] > 0)
-
-    def _repeats(self, cores: NDArray[np.int64], same: int, translated: bool) -> None:
-        """Accesses to the line just used: hits of the first level, entered at once (of several cores: under the first)."""
-        core = int(cores[0])
-        self._counters[0, core, 0] += same
-        self._counters[0, core, HITS] += same
-        if translated:
-            self._tlb_counts[core, TLB_LOOKUPS] += same
+        run(where, sizes, kinds, cores, names, shift, self._geometry, self._tags, self._state, self._random,
+            self._counters, self._memory, self._streams, self._tlb, self._entries, self._tlb_counts,
+            self._prefetchers, self._table, self._last, self._coherent)  # fmt: skip
 
     def run_interleaved(
         self,

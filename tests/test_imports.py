@@ -49,6 +49,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "levers": {"machine", "predict", "workload"},
     "records": {"comparison", "explain", "machine", "predict"},
     "tables": {"comparison", "explain", "levers", "predict", "workload"},
+    "addressmap": set(),
+    "touches": set(),
+    "rowindices": {"workload"},
+    "addresstasks": {"touches"},
+    "addresses_places": {"addressmap", "addresstasks", "schedule", "workload"},
+    "addresses_lookup": {"addresses_places", "addressmap", "addresstasks", "rowindices", "schedule", "touches", "workload"},
+    "addresses_gemm": {"addressmap", "addresstasks", "lower_gemm", "schedule", "touches", "workload"},
+    "addresses": {"addresses_gemm", "addresses_lookup", "addresstasks", "schedule", "workload"},
 }  # fmt: skip
 """Module -> modules of simulator/ that it may import; cli* is the composition root and exempt."""
 

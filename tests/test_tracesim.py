@@ -196,3 +196,21 @@ def test_a_shipped_cpu_becomes_a_hierarchy() -> None:
     simulator.run(sweep(1000, 2), core=9)
     found = simulator.statistics()
     assert (found.memory_reads, found.tlb_walks) == (1000, 16)
+
+
+def test_streams_and_cores_may_change_with_every_access() -> None:
+    h = Hierarchy((cache(4, 2), cache(16, 4, cores_per_instance=2)), cores=2, tlb=TlbGeometry(4, 4, 16, 16))
+    rng = np.random.default_rng(8)
+    lines = np.repeat(rng.integers(0, 60, 800), rng.integers(1, 4, 800)).astype(np.uint64) * np.uint64(LINE)
+    cores, streams = np.sort(rng.integers(0, 2, len(lines))), rng.integers(0, 3, len(lines))
+    together, apart = TraceSimulator(h), TraceSimulator(h)
+    together.run(lines, cores, stream=streams)
+    for address, core, stream in zip(lines, cores, streams, strict=True):
+        apart.run([address], int(core), stream=int(stream))
+    one, many = together.statistics(), apart.statistics()
+    assert np.array_equal(one.stream_hits, many.stream_hits)
+    assert one.stream_hits[:3].sum(axis=1).tolist() == np.bincount(streams).tolist()
+    assert [level.by_core.tolist() for level in one.levels] == [level.by_core.tolist() for level in many.levels]
+    assert one.tlb_accesses == many.tlb_accesses == len(lines)
+    with pytest.raises(ValueError, match="stream: 2 values for 3 addresses"):
+        together.run(lines[:3], stream=[0, 1])
