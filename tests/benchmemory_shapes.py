@@ -1,12 +1,14 @@
 """Shapes that real memories show, and what the model makes of the machines' parameters: `python -m tests.benchmemory_shapes`.
 
 Nothing is fitted to a row of this table. The Zen 5 host is described by what `lookupsim spec detect` writes for it, once as
-it is and once with its idle memory latency in 2 MiB pages as measured; EPYC 9354P by its spec; the machine that meets the
-condition for a reversal by tests/data/near-rich.yaml.
+it is and once with its idle memory latency in 2 MiB pages as measured; the Emerald Rapids VM by what detection wrote there, and
+with the clock that it measured; EPYC 9354P by its spec; the machine that meets the condition for a reversal by
+tests/data/near-rich.yaml.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -132,6 +134,52 @@ def host_shapes(engine: Engine = closed_forms) -> list[Shape]:
     return found
 
 
+EMERALD = HERE / "data" / "emerald-rapids-vm"
+EMERALD_CLOCK = "2.35 GHz"
+"""By a chain of dependent additions, between the probes."""
+
+EMERALD_POINTS: tuple[tuple[str, str, float, float, float, float], ...] = (
+    ("chase L1, 16 KiB", "chase", 16 * KIB, 1.0, 0.0, 1.0),
+    ("chase L2, 1 MiB", "chase", 1 * MIB, 1.0, 0.0, 1.0),
+    ("chase L3, 16 MiB", "chase", 16 * MIB, 1.0, 0.0, 1.0),
+    ("chase DRAM, 256 MiB", "chase", 256 * MIB, 1.0, 0.0, 1.0),
+    ("sweep L2, 512 KiB", "read", 512 * KIB, 1.0, 0.0, 1.0),
+    ("sweep L3, 16 MiB", "read", 16 * MIB, 1.0, 0.0, 1.0),
+    ("sweep DRAM, 256 MiB", "read", 256 * MIB, 1.0, 0.0, 1.0),
+    ("random 64 B, DRAM", "rows", 256 * MIB, 1.0, 64.0, 1.0),
+    ("random 2 KiB rows, DRAM", "rows", 256 * MIB, 1.0, 2048.0, 1.0),
+    ("chase DRAM, 256 MiB, 4 KiB pages", "chase", 256 * MIB, 1.0, 0.0, 0.0),
+    ("random 64 B, DRAM, 4 KiB pages", "rows", 256 * MIB, 1.0, 64.0, 0.0),
+    ("sweep L3, 16 MiB a core, 16 cores", "read", 16 * MIB, 16.0, 0.0, 1.0),
+)
+"""Name, kind, bytes a thread, threads, row bytes, 2 MiB pages."""
+
+
+def emerald(clock: str | None = EMERALD_CLOCK) -> Machine:
+    """The Emerald Rapids VM as detected, or with its measured clock."""
+    settings = None if clock is None else {f"clock.{kind}": clock for kind in ("scalar", "avx512", "amx")}
+    return load_machine_text((EMERALD / "detected.yaml").read_text(), "detected.yaml", settings)
+
+
+def emerald_shapes(engine: Engine = closed_forms) -> list[Shape]:
+    """A machine of another vendor that nothing was tuned on: other guests hold most of its last level and its memory."""
+    record = json.loads((EMERALD / "memory.json").read_text())
+    key = [record["columns"].index(name) for name in ("kind", "footprint_bytes", "threads", "row_bytes", "page_bytes")]
+    middle, spread = record["columns"].index("median"), record["columns"].index("iqr")
+    plain = {tuple(p[k] for k in key): p for p in record["points"] if not (p[5] or p[6])}
+    found = []
+    for name, kind, size, threads, row, page_2m in EMERALD_POINTS:
+        point = plain[kind, size, threads, row, 2**21 if page_2m else 4096]
+        index, scale = (0, 1e9) if kind == "chase" else (1, 1e-9)
+        low, high = ((point[middle] + sign * point[spread] / 2) * scale for sign in (-1, 1))
+        program: Any = {"read": "sweep"}.get(kind, kind)
+        probe = Probe(program, size, row or 64.0, page_2m=page_2m)
+        now, detected = (_run(cpu, probe, threads, engine)[index] for cpu in (emerald(), emerald(None)))
+        unit = "ns" if index == 0 else "GB/s"
+        found.append(Shape("Emerald Rapids VM", name, unit, (low, high), now, record["date"], detected))
+    return found
+
+
 CCD_THREADS = ((1.0, 100.4), (2.0, 180.8), (3.0, 199.3), (4.0, 199.9))
 """Threads on one CCD of each of four NUMA nodes, GB/s of the four."""
 
@@ -243,7 +291,13 @@ def reversal_shapes(engine: Any = "analytic") -> list[Shape]:
 
 def shapes(engine: Engine = closed_forms, ffn_engine: Any = "analytic") -> list[Shape]:
     """Every row of the table."""
-    return [*host_shapes(engine), *chiplet_shapes(engine), *winner_shapes(), *reversal_shapes(ffn_engine)]
+    return [
+        *host_shapes(engine),
+        *emerald_shapes(engine),
+        *chiplet_shapes(engine),
+        *winner_shapes(),
+        *reversal_shapes(ffn_engine),
+    ]
 
 
 def table(found: list[Shape]) -> Any:
@@ -274,7 +328,7 @@ def main(json_file: Path | None) -> None:
     screen = console()
     screen.width = max(screen.width, 130)
     screen.print(table(found))
-    machines = {"Zen 5 host": host(), "EPYC 9354P": load_machine("amd-epyc-9354p")}
+    machines = {"Zen 5 host": host(), "Emerald Rapids VM": emerald(), "EPYC 9354P": load_machine("amd-epyc-9354p")}
     for name, machine in machines.items():
         screen.print(f"\n{name}: " + "; ".join(f"{path} {text}" for path, text in parameters(machine).items()))
     if json_file is not None:
