@@ -1,4 +1,4 @@
-"""Shapes that real memories show, and what the model makes of the machines' parameters: `python -m tests.benchmemory_shapes`.
+"""Shapes that real memories show, and what the model makes of the machines' parameters: `make bench-memory`.
 
 Nothing is fitted to a row of this table. The Zen 5 host is described by what `lookupsim spec detect` writes for it, once as
 it is and once with its idle memory latency in 2 MiB pages as measured; the Emerald Rapids VM by what detection wrote there, and
@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-import click
 import numpy as np
 
 from kernels.host import observe
 from kernels.hostspec import detect_spec
 from simulator.analytic import phase_time
-from simulator.cli_common import console, write_json
 from simulator.machine import Machine
 from simulator.microbench import Probe, bytes_per_second, nanoseconds_a_line, probe_phase
 from simulator.phases import Phase
@@ -320,21 +317,20 @@ def table(found: list[Shape]) -> Any:
     return result
 
 
-@click.command()
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
-def main(json_file: Path | None) -> None:
-    """Known shapes of memories and what the model says, with the parameters used."""
-    found = shapes()
-    screen = console()
-    screen.width = max(screen.width, 130)
-    screen.print(table(found))
+def collect() -> dict[str, Any]:
+    """Every row, and the parameters of the machines."""
     machines = {"Zen 5 host": host(), "Emerald Rapids VM": emerald(), "EPYC 9354P": load_machine("amd-epyc-9354p")}
-    for name, machine in machines.items():
-        screen.print(f"\n{name}: " + "; ".join(f"{path} {text}" for path, text in parameters(machine).items()))
-    if json_file is not None:
-        records = [{**asdict(shape), "error": shape.error} for shape in found]
-        write_json(json_file, {"shapes": records, "parameters": {n: parameters(m) for n, m in machines.items()}})
+    records = [{**asdict(shape), "error": shape.error} for shape in shapes()]
+    return {"shapes": records, "parameters": {name: parameters(machine) for name, machine in machines.items()}}
 
 
-if __name__ == "__main__":
-    main()
+def from_records(records: list[dict[str, Any]]) -> list[Shape]:
+    """Rows as `collect` wrote them."""
+    names = [field.name for field in fields(Shape)]
+    return [Shape(**{k: tuple(r[k]) if k == "measured" else r[k] for k in names}) for r in records]
+
+
+def tables(found: dict[str, Any]) -> list[Any]:
+    """The rows, then what the machines were."""
+    stated = [f"\n{name}: " + "; ".join(f"{k} {v}" for k, v in p.items()) for name, p in found["parameters"].items()]
+    return [table(from_records(found["shapes"])), *stated]
