@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,14 +18,12 @@ KIND_NAMES = ("loads", "stores", "fetches")
 
 @dataclass(frozen=True)
 class RunCounts:
-    """What a trace did, warm-up left out. `modifies`: loads whose record was a store as well. `straddling`: accesses that
-    touched more than one line (loads and stores), each of which counts as one access a line. `fetch_lines`, `fetch_misses`:
-    of the instruction cache."""
+    """What a trace did, warm-up left out. `straddling`: loads and stores that touched more than one line, each of which
+    counts as one access a line. `fetch_lines`, `fetch_misses`: of the instruction cache."""
 
     loads: int
     stores: int
     fetches: int
-    modifies: int
     straddling: int
     warmup: int
     fetch_lines: int
@@ -42,20 +40,20 @@ class TraceRun:
     """Feeds chunks to a TraceSimulator.
 
     Fetches go through `instruction_cache` (one a core) and on to the second level; without one they are counted but not
-    simulated. The first `warmup` accesses fill the caches and are not counted. `by_kind`: streams are the kinds of access,
-    not those of the trace. Raises ValueError for cores that the hierarchy has not.
+    simulated. The first `warmup` accesses fill the caches and are not counted. Where a chunk names no streams, they are the
+    kinds of access. Raises ValueError for cores that the hierarchy has not.
     """
 
-    def __init__(self, hierarchy: Hierarchy, instruction_cache: CacheGeometry | None = None, warmup: int = 0,
-                 by_kind: bool = False) -> None:  # fmt: skip
+    def __init__(self, hierarchy: Hierarchy, instruction_cache: CacheGeometry | None = None, warmup: int = 0) -> None:
         if instruction_cache is not None and instruction_cache.line_bytes != hierarchy.levels[0].line_bytes:
             raise ValueError("the instruction cache must have the line size of the other levels")
-        self.hierarchy, self.by_kind, self.warmup = hierarchy, by_kind, warmup
+        self.hierarchy, self.warmup = hierarchy, warmup
+        self.names_streams = False
         self.simulator = TraceSimulator(hierarchy)
         self.instructions = None if instruction_cache is None else InstructionCache(instruction_cache, hierarchy.cores)
         self.fed = 0
         self._shift = np.uint64(hierarchy.levels[0].line_bytes.bit_length() - 1)
-        self._counts = np.zeros(5, dtype=np.int64)
+        self._counts = np.zeros(4, dtype=np.int64)
 
     def feed(self, chunk: TraceChunk) -> None:
         """Simulates a chunk; warm-up ends inside it where it must."""
@@ -82,7 +80,8 @@ class TraceRun:
         if chunk.cores is not None and len(chunk) and chunk.cores.max() >= self.hierarchy.cores:
             raise ValueError(f"the trace uses core {chunk.cores.max()}, the hierarchy has {self.hierarchy.cores}")
         addresses, sizes, kinds = chunk.addresses, chunk.sizes, chunk.kinds
-        streams: Any = kinds if self.by_kind else 0 if chunk.streams is None else chunk.streams
+        streams: Any = kinds if chunk.streams is None else chunk.streams
+        self.names_streams |= chunk.streams is not None
         is_fetch = kinds == FETCH
         self._count(chunk, is_fetch)
         self.fed += len(chunk)
@@ -100,23 +99,19 @@ class TraceRun:
         kinds = np.bincount(chunk.kinds, minlength=3)
         lines = (chunk.addresses + (chunk.sizes - 1).astype(np.uint64)) >> self._shift
         straddling = np.count_nonzero((lines != chunk.addresses >> self._shift) & ~is_fetch)
-        self._counts += [*kinds, chunk.modifies, straddling]
+        self._counts += [*kinds, straddling]
 
     def counts(self) -> RunCounts:
         """What was counted so far."""
-        loads, stores, fetches, modifies, straddling = (int(value) for value in self._counts)
+        loads, stores, fetches, straddling = (int(value) for value in self._counts)
         i = self.instructions
         lines, misses = (0, 0) if i is None else (i.accesses, i.misses)
-        return RunCounts(loads, stores, fetches, modifies, straddling, min(self.warmup, self.fed), lines, misses,
+        return RunCounts(loads, stores, fetches, straddling, min(self.warmup, self.fed), lines, misses,
                          self.simulator.statistics())  # fmt: skip
 
 
 def _part(chunk: TraceChunk, begin: int, end: int) -> TraceChunk:
-    """Accesses [begin, end); modifies are those whose load lies there."""
+    """Accesses [begin, end)."""
     cut = slice(begin, end)
     cores, streams = (None if value is None else value[cut] for value in (chunk.cores, chunk.streams))
-    pairs = 0
-    if chunk.modifies:
-        pairs = round(chunk.modifies * (end - begin) / len(chunk))
-    return replace(chunk, addresses=chunk.addresses[cut], sizes=chunk.sizes[cut], kinds=chunk.kinds[cut], cores=cores,
-                   streams=streams, modifies=pairs)  # fmt: skip
+    return TraceChunk(chunk.addresses[cut], chunk.sizes[cut], chunk.kinds[cut], cores, streams)
