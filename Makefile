@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test bench compare incore sanitize lint format dashboard clean help
+.PHONY: run test bench bench-memory compare incore sanitize lint format dashboard clean help
 
 help:
 	@echo "make run        GEMM against look-up FFN, on this host and on the CPUs described in hardware_specs/"
 	@echo "make test       the test suite"
 	@echo "make bench      speed of the model itself, held to its figures"
+	@echo "make bench-memory  trace simulator, locality, event engine and known shapes against what they are held to (minutes)"
 	@echo "make compare    the compiled kernels against GEMM through oneDNN and OpenBLAS on this host (minutes)"
 	@echo "make incore     the kernels' hot loops through llvm-mca for every target, into kernels/data/incore.json"
 	@echo "make sanitize   the kernels under the address and undefined-behaviour sanitizers"
@@ -25,6 +26,9 @@ test: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python -m tests.bench
+
+bench-memory: $(STAMP)
+	@$(BIN)/python -m tests.benchmemory --json $(or $(JSON),bench-memory.json)
 
 compare: $(STAMP)
 	@$(BIN)/python -m kernels bench --compare

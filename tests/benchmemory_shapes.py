@@ -1,24 +1,23 @@
-"""Shapes that real memories show, and what the model makes of the machines' parameters: `python -m tests.benchmemory_shapes`.
+"""Shapes that real memories show, and what the model makes of the machines' parameters: `make bench-memory`.
 
 Nothing is fitted to a row of this table. The Zen 5 host is described by what `lookupsim spec detect` writes for it, once as
-it is and once with its idle memory latency in 2 MiB pages as measured; EPYC 9354P by its spec; the machine that meets the
-condition for a reversal by tests/data/near-rich.yaml.
+it is and once with its idle memory latency in 2 MiB pages as measured; the Emerald Rapids VM by what detection wrote there, and
+with the clock that it measured; EPYC 9354P by its spec; the machine that meets the condition for a reversal by
+tests/data/near-rich.yaml.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-import click
 import numpy as np
 
 from kernels.host import observe
 from kernels.hostspec import detect_spec
 from simulator.analytic import phase_time
-from simulator.cli_common import console, write_json
 from simulator.machine import Machine
 from simulator.microbench import Probe, bytes_per_second, nanoseconds_a_line, probe_phase
 from simulator.phases import Phase
@@ -129,6 +128,52 @@ def host_shapes(engine: Engine = closed_forms) -> list[Shape]:
             for m in (cpu, detected)
         )
         found.append(Shape("Zen 5 host", name, "ratio", measured, now, HOST_SOURCE, plain))
+    return found
+
+
+EMERALD = HERE / "data" / "emerald-rapids-vm"
+EMERALD_CLOCK = "2.35 GHz"
+"""By a chain of dependent additions, between the probes."""
+
+EMERALD_POINTS: tuple[tuple[str, str, float, float, float, float], ...] = (
+    ("chase L1, 16 KiB", "chase", 16 * KIB, 1.0, 0.0, 1.0),
+    ("chase L2, 1 MiB", "chase", 1 * MIB, 1.0, 0.0, 1.0),
+    ("chase L3, 16 MiB", "chase", 16 * MIB, 1.0, 0.0, 1.0),
+    ("chase DRAM, 256 MiB", "chase", 256 * MIB, 1.0, 0.0, 1.0),
+    ("sweep L2, 512 KiB", "read", 512 * KIB, 1.0, 0.0, 1.0),
+    ("sweep L3, 16 MiB", "read", 16 * MIB, 1.0, 0.0, 1.0),
+    ("sweep DRAM, 256 MiB", "read", 256 * MIB, 1.0, 0.0, 1.0),
+    ("random 64 B, DRAM", "rows", 256 * MIB, 1.0, 64.0, 1.0),
+    ("random 2 KiB rows, DRAM", "rows", 256 * MIB, 1.0, 2048.0, 1.0),
+    ("chase DRAM, 256 MiB, 4 KiB pages", "chase", 256 * MIB, 1.0, 0.0, 0.0),
+    ("random 64 B, DRAM, 4 KiB pages", "rows", 256 * MIB, 1.0, 64.0, 0.0),
+    ("sweep L3, 16 MiB a core, 16 cores", "read", 16 * MIB, 16.0, 0.0, 1.0),
+)
+"""Name, kind, bytes a thread, threads, row bytes, 2 MiB pages."""
+
+
+def emerald(clock: str | None = EMERALD_CLOCK) -> Machine:
+    """The Emerald Rapids VM as detected, or with its measured clock."""
+    settings = None if clock is None else {f"clock.{kind}": clock for kind in ("scalar", "avx512", "amx")}
+    return load_machine_text((EMERALD / "detected.yaml").read_text(), "detected.yaml", settings)
+
+
+def emerald_shapes(engine: Engine = closed_forms) -> list[Shape]:
+    """A machine of another vendor that nothing was tuned on: other guests hold most of its last level and its memory."""
+    record = json.loads((EMERALD / "memory.json").read_text())
+    key = [record["columns"].index(name) for name in ("kind", "footprint_bytes", "threads", "row_bytes", "page_bytes")]
+    middle, spread = record["columns"].index("median"), record["columns"].index("iqr")
+    plain = {tuple(p[k] for k in key): p for p in record["points"] if not (p[5] or p[6])}
+    found = []
+    for name, kind, size, threads, row, page_2m in EMERALD_POINTS:
+        point = plain[kind, size, threads, row, 2**21 if page_2m else 4096]
+        index, scale = (0, 1e9) if kind == "chase" else (1, 1e-9)
+        low, high = ((point[middle] + sign * point[spread] / 2) * scale for sign in (-1, 1))
+        program: Any = {"read": "sweep"}.get(kind, kind)
+        probe = Probe(program, size, row or 64.0, page_2m=page_2m)
+        now, detected = (_run(cpu, probe, threads, engine)[index] for cpu in (emerald(), emerald(None)))
+        unit = "ns" if index == 0 else "GB/s"
+        found.append(Shape("Emerald Rapids VM", name, unit, (low, high), now, record["date"], detected))
     return found
 
 
@@ -243,7 +288,13 @@ def reversal_shapes(engine: Any = "analytic") -> list[Shape]:
 
 def shapes(engine: Engine = closed_forms, ffn_engine: Any = "analytic") -> list[Shape]:
     """Every row of the table."""
-    return [*host_shapes(engine), *chiplet_shapes(engine), *winner_shapes(), *reversal_shapes(ffn_engine)]
+    return [
+        *host_shapes(engine),
+        *emerald_shapes(engine),
+        *chiplet_shapes(engine),
+        *winner_shapes(),
+        *reversal_shapes(ffn_engine),
+    ]
 
 
 def table(found: list[Shape]) -> Any:
@@ -266,21 +317,20 @@ def table(found: list[Shape]) -> Any:
     return result
 
 
-@click.command()
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
-def main(json_file: Path | None) -> None:
-    """Known shapes of memories and what the model says, with the parameters used."""
-    found = shapes()
-    screen = console()
-    screen.width = max(screen.width, 130)
-    screen.print(table(found))
-    machines = {"Zen 5 host": host(), "EPYC 9354P": load_machine("amd-epyc-9354p")}
-    for name, machine in machines.items():
-        screen.print(f"\n{name}: " + "; ".join(f"{path} {text}" for path, text in parameters(machine).items()))
-    if json_file is not None:
-        records = [{**asdict(shape), "error": shape.error} for shape in found]
-        write_json(json_file, {"shapes": records, "parameters": {n: parameters(m) for n, m in machines.items()}})
+def collect() -> dict[str, Any]:
+    """Every row, and the parameters of the machines."""
+    machines = {"Zen 5 host": host(), "Emerald Rapids VM": emerald(), "EPYC 9354P": load_machine("amd-epyc-9354p")}
+    records = [{**asdict(shape), "error": shape.error} for shape in shapes()]
+    return {"shapes": records, "parameters": {name: parameters(machine) for name, machine in machines.items()}}
 
 
-if __name__ == "__main__":
-    main()
+def from_records(records: list[dict[str, Any]]) -> list[Shape]:
+    """Rows as `collect` wrote them."""
+    names = [field.name for field in fields(Shape)]
+    return [Shape(**{k: tuple(r[k]) if k == "measured" else r[k] for k in names}) for r in records]
+
+
+def tables(found: dict[str, Any]) -> list[Any]:
+    """The rows, then what the machines were."""
+    stated = [f"\n{name}: " + "; ".join(f"{k} {v}" for k, v in p.items()) for name, p in found["parameters"].items()]
+    return [table(from_records(found["shapes"])), *stated]

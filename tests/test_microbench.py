@@ -15,6 +15,7 @@ from tests.benchmemory_shapes import (
     PROBES,
     Shape,
     chiplet_shapes,
+    emerald_shapes,
     host,
     host_shapes,
     parameters,
@@ -101,6 +102,16 @@ def test_plateaus_bandwidths_and_pages_of_the_zen_5_host() -> None:
     found = host_shapes()
     assert len(found) == len(PROBES) + 3
     assert misses(found, HOST_MARGINS) == {}
+
+
+def test_a_second_machine_is_met_where_its_neighbours_do_not_reach() -> None:
+    found = {shape.name: shape for shape in emerald_shapes()}
+    private = ("chase L1, 16 KiB", "chase L2, 1 MiB", "random 64 B, DRAM")
+    assert all(abs(found[name].error) < 0.08 for name in private)
+    plateaus = [shape for name, shape in found.items() if name.startswith("chase") and "pages" not in name]
+    assert [s.predicted for s in plateaus] == sorted(s.predicted for s in plateaus)
+    # Other guests' share of L3 and memory is not in a detected spec: a factor of two at most.
+    assert all(0.5 < shape.predicted / shape.measured[0] < 2.2 for shape in found.values())
 
 
 def test_links_then_channels_of_epyc_9354p() -> None:
