@@ -32,7 +32,8 @@ def _look_up(tags, sets, core, line):
 
 @njit(cache=True, nogil=True)
 def _keep(tags, last, shift, addresses, sizes, kinds, cores, kept, counts):
-    """Indices of what goes on into `kept`, a fetch there shortened to the lines it missed; returns how many."""
+    """Indices of what goes on into `kept`, a fetch over several lines there cut to those from the first to
+    the last that it missed; returns how many."""
     n, sets = 0, tags.shape[1]
     for i in range(len(addresses)):
         if kinds[i] != FETCH:
@@ -54,12 +55,11 @@ def _keep(tags, last, shift, addresses, sizes, kinds, cores, kept, counts):
                     low = line
         last[core] = final
         if low >= 0:
+            counts[core, 2] += 1
             kept[n] = i
             n += 1
             if final > first:
-                begin = max(addresses[i], np.uint64(low) << shift)
-                sizes[i] = min(addresses[i] + np.uint64(sizes[i] - 1), (np.uint64(high + 1) << shift) - np.uint64(1)) - begin + np.uint64(1)
-                addresses[i] = begin
+                addresses[i], sizes[i] = np.uint64(low) << shift, (high - low + 1) << np.int64(shift)
     return n
 
 
@@ -77,7 +77,7 @@ class InstructionCache:
 
     def reset(self) -> None:
         """Counts from zero; the contents stay."""
-        self._counts = np.zeros((len(self._tags), 2), dtype=np.int64)
+        self._counts = np.zeros((len(self._tags), 3), dtype=np.int64)
 
     @property
     def accesses(self) -> int:
@@ -89,8 +89,13 @@ class InstructionCache:
         """Lines that it did not have."""
         return int(self._counts[:, 1].sum())
 
+    @property
+    def missed_fetches(self) -> int:
+        """Fetches of which it did not have all lines."""
+        return int(self._counts[:, 2].sum())
+
     def filter(self, addresses: Any, sizes: Any, kinds: Any, cores: Any) -> tuple[Any, Any, Any]:
-        """(indices of the accesses that go on, all addresses, all sizes); fetches that go on are shortened to what missed."""
+        """(indices of the accesses that go on, all addresses, all sizes); fetches that go on are cut to what missed."""
         addresses, sizes = addresses.copy(), sizes.copy()
         kept = np.empty(len(addresses), dtype=np.int64)
         where = np.atleast_1d(np.asarray(cores, dtype=np.int64))

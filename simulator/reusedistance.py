@@ -5,7 +5,8 @@ The distance of an access is the number of other lines touched since the last ac
 fully associative LRU cache of C lines has it exactly if the distance is below C. Marks of last accesses lie in a Fenwick tree
 over time (Bennett and Kruskal 1975); time is renumbered when it runs out. When more lines are alive than fit, half of them,
 chosen by a hash, are dropped and no longer watched; from then on a watched access stands for two (four, ...) and so does
-every line in a distance: fixed-size SHARDS with its correction of the first bin (Waldspurger et al., FAST 2015).
+every line in a distance: fixed-size SHARDS with its correction of the first bin (Waldspurger et al., FAST 2015). A sample does
+not tell apart distances below some tens of lines over the sampled share.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class TraceFile:
             told = _told(self.path, guarded(self.path, lambda: bytes(stream.peek(_HEAD_BYTES))))
             self.format = self.format or told
             if "npz" in (self.format, told) and self.format != told:
-                raise TraceFileError(self.path, f"its first bytes are those of a {told} trace, not of {self.format}")
+                raise TraceFileError(self.path, f"by its first bytes it is {told}, not {self.format}")
             if self.format == "npz":
                 chunks = read_npz(self.path)
             else:

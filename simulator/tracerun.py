@@ -28,6 +28,7 @@ class RunCounts:
     warmup: int
     fetch_lines: int
     fetch_misses: int
+    missed_fetches: int
     statistics: Statistics
 
     @property
@@ -105,8 +106,8 @@ class TraceRun:
         """What was counted so far."""
         loads, stores, fetches, straddling = (int(value) for value in self._counts)
         i = self.instructions
-        lines, misses = (0, 0) if i is None else (i.accesses, i.misses)
-        return RunCounts(loads, stores, fetches, straddling, min(self.warmup, self.fed), lines, misses,
+        of_fetches = (0, 0, 0) if i is None else (i.accesses, i.misses, i.missed_fetches)
+        return RunCounts(loads, stores, fetches, straddling, min(self.warmup, self.fed), *of_fetches,
                          self.simulator.statistics())  # fmt: skip
 
 

@@ -133,5 +133,7 @@ def _reuse(record: dict[str, Any], line_bytes: int) -> list[Any]:
         table.add_row(_range(bin_), f"{bin_['count']:,}", _share(bin_["count"], total), f"{_share(rest, total)} at {capacity}")
     table.add_row("first touch", f"{record['first_touches']:,}", _share(record["first_touches"], total), "")
     share = record["sampled_share"]
-    note = [] if share == 1.0 else [f"estimated from a sample of {share:.4g} of the lines (footprint of data lines as well)"]
+    text = (f"estimated from a sample of 1 of {1 / share:.0f} lines, the footprint of data as well; distances below about"
+            f" {32 / share:,.0f} lines are coarse")  # fmt: skip
+    note = [] if share == 1.0 else [text]
     return [table, *note]
