@@ -87,7 +87,9 @@ def trace() -> None:
 
 @trace.command("run")
 @click.argument("source", required=False, metavar="[FILE|-]")
-@click.option("--cores", type=click.IntRange(1, 1024), default=None, help="Cores of a trace file's hierarchy; 1 unless given.")
+@click.option(
+    "--cores", type=click.IntRange(1, 1024), default=None, help="Cores of a trace file's hierarchy; 1 unless given."
+)
 @click.option("--warmup", type=click.IntRange(0, 10**15), default=0, show_default=True,
               help="First simulated and not counted: so many accesses of a trace, calls of a workload.")  # fmt: skip
 @click.option("--calls", type=click.IntRange(1, 10**6), default=1, show_default=True,
@@ -108,6 +110,7 @@ def run(hardware: HierarchyOptions, given: WorkloadOptions, source: str | None, 
     _one_source(source, given, cores)
     machine = _machine(hardware, given)
     found: FileSource | WorkloadSource
+    names: tuple[str, ...]
     if source is not None:
         found, count, names = FileSource(source, form), cores or 1, ()
         pages: int | None = PAGE_SIZES["4KiB"]
@@ -219,7 +222,9 @@ class _Progress:
         seconds = time.monotonic() - self.started
         if seconds - self.shown > _PROGRESS_SECONDS:
             self.shown = seconds
-            click.echo(f"\r{self.count / 1e6:,.1f} M accesses, {self.count / 1e6 / seconds:.1f} M/s ", err=True, nl=False)
+            click.echo(
+                f"\r{self.count / 1e6:,.1f} M accesses, {self.count / 1e6 / seconds:.1f} M/s ", err=True, nl=False
+            )
 
     def end(self) -> None:
         """Wipes the line."""
@@ -267,11 +272,15 @@ def stats(source: str, line_size: int, form: str | None, json_file: Path | None)
 @trace.command()
 @click.argument("source", required=False, metavar="[FILE|-]")
 @click.option("--output", "-o", required=True, type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.npz")
-@click.option("--machine", "--cpu", "-m", default=None, metavar="ID|FILE", help="CPU whose best schedule a workload gets.")
+@click.option(
+    "--machine", "--cpu", "-m", default=None, metavar="ID|FILE", help="CPU whose best schedule a workload gets."
+)
 @click.option("--calls", type=click.IntRange(1, 10**6), default=1, show_default=True, help="Calls of a workload.")
 @_FORMAT
 @_options(WorkloadOptions, _WORKLOAD_OPTIONS)
-def export(given: WorkloadOptions, source: str | None, output: Path, machine: str | None, calls: int, form: str | None) -> None:
+def export(
+    given: WorkloadOptions, source: str | None, output: Path, machine: str | None, calls: int, form: str | None
+) -> None:
     """Writes a trace FILE, or the addresses of a WORKLOAD's schedule, as NPZ."""
     from simulator.tracenpz import write_npz
 

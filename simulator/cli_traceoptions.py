@@ -43,7 +43,10 @@ class HierarchyOptions:
             if machine is None:
                 return Hierarchy(self._levels(cores), cores, None, prefetchers, seed)
             if self.inclusion is not None:
-                fail("--inclusion: a machine's spec says it (--set caches.L3.inclusion=...); give it with --cache", code=2)
+                fail(
+                    "--inclusion: a machine's spec says it (--set caches.L3.inclusion=...); give it with --cache",
+                    code=2,
+                )
             pages = page_bytes if self.page_size is None else PAGE_SIZES[self.page_size]
             return hierarchy_of(machine, cores, pages, self.policy, prefetchers, seed)  # type: ignore[arg-type]
         except ValueError as error:
@@ -53,12 +56,19 @@ class HierarchyOptions:
         count = len(self.caches)
         given = () if self.inclusion is None else tuple(part.strip() for part in self.inclusion.split(","))
         if len(given) > max(count - 1, 0) or (len(given) > 1 and len(given) != count - 1):
-            fail(f"--inclusion {self.inclusion}: one word, or one for each of {count - 1} levels outside the first", code=2)
+            fail(
+                f"--inclusion {self.inclusion}: one word, or one for each of {count - 1} levels outside the first",
+                code=2,
+            )
         words = given * (count - 1) if len(given) == 1 else given or ("non-inclusive",) * (count - 1)
         levels = []
         for index, text in enumerate(self.caches):
             shared = cores if index == count - 1 and count > 1 else 1
-            options = {"policy": self.policy, "inclusion": ("non-inclusive", *words)[index], "cores_per_instance": shared}
+            options = {
+                "policy": self.policy,
+                "inclusion": ("non-inclusive", *words)[index],
+                "cores_per_instance": shared,
+            }
             levels.append(_cache("--cache", text, **options))
         return tuple(levels)
 
@@ -160,8 +170,16 @@ class WorkloadSource:
         from simulator.schedule import describe
 
         w = self.workload
-        return {"workload": w.id or w.name, "batch": int(w.batch), "threads": int(w.threads), "layers": self.layers,
-                "residency": w.residency, "schedule": describe(self.schedule), "calls": self.calls, "seed": self.seed}  # fmt: skip
+        return {
+            "workload": w.id or w.name,
+            "batch": int(w.batch),
+            "threads": int(w.threads),
+            "layers": self.layers,
+            "residency": w.residency,
+            "schedule": describe(self.schedule),
+            "calls": self.calls,
+            "seed": self.seed,
+        }
 
     def chunks(self) -> Iterator[tuple[int, TraceChunk]]:
         """(call, chunk) in order."""

@@ -1,4 +1,4 @@
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def,assignment"
 """An LRU instruction cache beside the first level: fetches that hit it go no further, its misses begin at the second level.
 
 One cache a core, read only. What the levels outside evict stays in it (it is inclusive of nothing), and stores do not reach it.
@@ -46,7 +46,7 @@ def _keep(tags, last, shift, addresses, sizes, kinds, cores, kept, counts):
         counts[core, 0] += final - first + 1
         if first == final and last[core] == first:
             continue
-        low = high = np.int64(-1)
+        low = high = -1
         for line in range(first, final + 1):
             if not _look_up(tags, sets, core, line):
                 counts[core, 1] += 1

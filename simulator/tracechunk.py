@@ -56,6 +56,7 @@ class TraceFileError(Exception):
 @contextmanager
 def open_bytes(path: Path) -> Iterator[Any]:
     """The decompressed bytes of a file (or pipe), readable and peekable. Raises TraceFileError."""
+    raw: Any
     try:
         raw = open(path, "rb", buffering=1 << 20)  # noqa: SIM115 (closed below)
     except (OSError, ValueError) as error:
@@ -65,9 +66,11 @@ def open_bytes(path: Path) -> Iterator[Any]:
     with raw:
         head = guarded(path, lambda: raw.peek(6))
         if head.startswith(GZIP_MAGIC):
-            yield io.BufferedReader(gzip.GzipFile(fileobj=raw), 1 << 20)
+            with gzip.GzipFile(fileobj=raw) as plain:
+                yield io.BufferedReader(plain, 1 << 20)
         elif head.startswith(XZ_MAGIC):
-            yield io.BufferedReader(lzma.LZMAFile(raw), 1 << 20)
+            with lzma.LZMAFile(raw) as plain:
+                yield io.BufferedReader(plain, 1 << 20)
         else:
             yield raw
 

@@ -1,4 +1,4 @@
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def,assignment"
 """Traces of Valgrind's lackey, `--trace-mem=yes`: text, a line an access.
 
     I  04001000,3        instruction fetch: address in hexadecimal, size in bytes
@@ -44,29 +44,26 @@ def parse(text, position, end, addresses, sizes, kinds, found):
     while position < end and n < room:
         p = position
         first = text[p]
-        kind = -1
+        noise, kind = False, -1
         if first == 73:  # I
             if text[p + 1] == 32:
                 kind = 2
         elif first == 32:
             mark = text[p + 1]
             kind = 0 if mark == 76 else 1 if mark == 83 else 3 if mark == 77 else -1
-        else:
-            if first == 13 or first == 10:
-                noise = True
-            else:
-                noise = (first == 61 or first == 45 or first == 42) and text[p + 1] == first
-                p += 2
-                noise = noise and 48 <= text[p] <= 57
-                while noise and 48 <= text[p] <= 57:
-                    p += 1
-                noise = noise and text[p] == first and text[p + 1] == first
-            if noise:
-                while text[p] != 10:
-                    p += 1
-                lines += 1
-                position = p + 1
-                continue
+        elif first == 13 or first == 10:
+            noise = True
+        elif (first == 61 or first == 45 or first == 42) and text[p + 1] == first and 48 <= text[p + 2] <= 57:
+            p += 3
+            while 48 <= text[p] <= 57:
+                p += 1
+            noise = text[p] == first and text[p + 1] == first
+        if noise:
+            while text[p] != 10:
+                p += 1
+            lines += 1
+            position = p + 1
+            continue
         if kind < 0 or text[p + 2] != 32:
             return _end(found, n, lines, modifies, position, 1)
         p += 3
@@ -91,7 +88,7 @@ def parse(text, position, end, addresses, sizes, kinds, found):
         p += 1
         size = 0
         while 48 <= text[p] <= 57:
-            size = min(size * 10 + np.int64(text[p]) - 48, 1 << 30)
+            size = size * 10 + np.int64(text[p]) - 48 if size <= MAX_SIZE_BYTES else size
             p += 1
         if size < 1 or size > MAX_SIZE_BYTES:
             return _end(found, n, lines, modifies, position, 4)

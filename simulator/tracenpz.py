@@ -30,7 +30,15 @@ FORMAT = 1
 MAX_STREAMS = 64
 DEFAULT_SIZE_BYTES = 8
 
-_KINDS = {"format": "iu", "addresses": "u", "writes": "b", "fetches": "b", "sizes": "iu", "cores": "iu", "streams": "iu"}
+_KINDS = {
+    "format": "iu",
+    "addresses": "u",
+    "writes": "b",
+    "fetches": "b",
+    "sizes": "iu",
+    "cores": "iu",
+    "streams": "iu",
+}
 _RANGES = {"sizes": (1, MAX_SIZE_BYTES), "cores": (0, MAX_CORES - 1), "streams": (0, MAX_STREAMS - 1)}
 _DEFAULTS = {"sizes": DEFAULT_SIZE_BYTES, "cores": 0, "streams": 0}
 _WRITTEN = {"addresses": np.uint64, "writes": np.bool_, "fetches": np.bool_, "sizes": np.uint32, "cores": np.uint16,
@@ -132,7 +140,9 @@ def _chunk(path: Path, parts: dict[str, Any], scalars: dict[str, int], count: in
         kinds[parts["writes"]] = STORE
     if "fetches" in parts:
         if "writes" in parts and np.any(both := parts["fetches"] & parts["writes"]):
-            raise TraceFileError(path, "an access cannot be store and fetch at once", record=done + int(np.argmax(both)))
+            raise TraceFileError(
+                path, "an access cannot be store and fetch at once", record=done + int(np.argmax(both))
+            )
         kinds[parts["fetches"]] = FETCH
     rest: dict[str, Any] = {}
     for name in ("cores", "streams"):

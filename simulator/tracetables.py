@@ -11,8 +11,15 @@ _UNITS = ((30, "GiB"), (20, "MiB"), (10, "KiB"))
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="", expand=False, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False,
-                  padding=(0, 1, 0, 0))  # fmt: skip
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     for index, column in enumerate(columns):
         table.add_column(column, justify="right" if index else "left", no_wrap=True)
     return table
@@ -36,7 +43,9 @@ def hierarchy_text(record: dict[str, Any]) -> str:
         text = f"{level['level']} {_bytes(level['size_bytes'])} {level['ways']}-way {level['policy']}"
         parts.append(text if level["inclusion"] == "non-inclusive" else f"{text} {level['inclusion']}")
     if record["instruction_cache"] is not None:
-        parts.insert(0, f"I1 {_bytes(record['instruction_cache']['size_bytes'])} {record['instruction_cache']['ways']}-way")
+        parts.insert(
+            0, f"I1 {_bytes(record['instruction_cache']['size_bytes'])} {record['instruction_cache']['ways']}-way"
+        )
     for p in record["prefetchers"]:
         parts.append(f"{p['kind']} prefetcher into {p['level']}")
     if record["tlb"] is not None:
@@ -47,7 +56,9 @@ def hierarchy_text(record: dict[str, Any]) -> str:
 
 def levels(record: dict[str, Any]) -> Table:
     """Line accesses of every level, and what memory moved."""
-    table = _table("Line accesses by level", "level", "accesses", "hits", "misses", "miss share", "write-backs", "evictions")
+    table = _table(
+        "Line accesses by level", "level", "accesses", "hits", "misses", "miss share", "write-backs", "evictions"
+    )
     rows = list(record["levels"])
     fetches = record["instruction_cache"]
     if fetches is not None:
@@ -70,11 +81,15 @@ def notes(record: dict[str, Any]) -> list[str]:
                      f" {tlb['walks']:,} page walks")  # fmt: skip
     for level in record["levels"]:
         if level["prefetches"]:
-            lines.append(f"{level['level']}: {level['prefetches']:,} lines prefetched, {level['useful_prefetches']:,} of them used")
+            lines.append(
+                f"{level['level']}: {level['prefetches']:,} lines prefetched, {level['useful_prefetches']:,} of them used"
+            )
     if record["straddling"]:
         lines.append(f"{record['straddling']:,} loads and stores touch two lines or more: an access a line")
     if record["fetches"] and record["instruction_cache"] is None:
-        lines.append(f"{record['fetches']:,} instruction fetches were not simulated (--instruction-cache SIZE,WAYS,LINE)")
+        lines.append(
+            f"{record['fetches']:,} instruction fetches were not simulated (--instruction-cache SIZE,WAYS,LINE)"
+        )
     return lines
 
 
@@ -125,12 +140,20 @@ def _strides(record: dict[str, Any]) -> Table:
 
 def _reuse(record: dict[str, Any], line_bytes: int) -> list[Any]:
     total = record["line_accesses"]
-    table = _table("Reuse distance: other lines since the last access to a line", "lines", "accesses", "share", "an LRU cache misses")
+    table = _table(
+        "Reuse distance: other lines since the last access to a line",
+        "lines",
+        "accesses",
+        "share",
+        "an LRU cache misses",
+    )
     rest = total
     for bin_ in record["distances"]:
         rest -= bin_["count"]
         capacity = _bytes((bin_["to"] + 1) * line_bytes)
-        table.add_row(_range(bin_), f"{bin_['count']:,}", _share(bin_["count"], total), f"{_share(rest, total)} at {capacity}")
+        table.add_row(
+            _range(bin_), f"{bin_['count']:,}", _share(bin_["count"], total), f"{_share(rest, total)} at {capacity}"
+        )
     table.add_row("first touch", f"{record['first_touches']:,}", _share(record["first_touches"], total), "")
     share = record["sampled_share"]
     text = (f"estimated from a sample of 1 of {1 / share:.0f} lines, the footprint of data as well; distances below about"

@@ -23,7 +23,9 @@ from simulator.tracelackey import read_lackey
 from simulator.tracenpz import read_npz, write_npz
 
 COMPRESS = {"raw": bytes, "gz": gzip.compress, "xz": lzma.compress}
-LACKEY = b"==7== Lackey\n==7== \nI  04001000,3\n L 1ffeffe7e0,8\n\n--7-- note\n S 1ffeffe7d8,16\r\n M 0421c7cc,4\n**7** x\n"
+LACKEY = (
+    b"==7== Lackey\n==7== \nI  04001000,3\n L 1ffeffe7e0,8\n\n--7-- note\n S 1ffeffe7d8,16\r\n M 0421c7cc,4\n**7** x\n"
+)
 
 
 def gathered(path: Path, form: Any = None) -> TraceChunk:
@@ -67,7 +69,9 @@ def test_lackey_lines_become_accesses_and_a_modify_two(kind: str, tmp_path: Path
 
 @settings(max_examples=30, deadline=None)
 @given(
-    st.lists(st.tuples(st.sampled_from(["I  ", " L ", " S ", " M "]), st.integers(0, 2**64 - 1), st.integers(1, 65536))),
+    st.lists(
+        st.tuples(st.sampled_from(["I  ", " L ", " S ", " M "]), st.integers(0, 2**64 - 1), st.integers(1, 65536))
+    ),
     st.integers(1, 40),
 )
 def test_any_lackey_text_is_read_alike_in_blocks_of_any_size(lines: list[tuple[str, int, int]], block: int) -> None:
@@ -237,7 +241,9 @@ def test_truncated_and_damaged_files(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("format.npy", b"nonsense")
         archive.writestr("addresses.npy", b"nonsense")
-    assert refused(path).startswith("t: format: no NumPy array: ") or refused(path).startswith("t: addresses: no NumPy array")
+    assert refused(path).startswith("t: format: no NumPy array: ") or refused(path).startswith(
+        "t: addresses: no NumPy array"
+    )
     path.write_bytes(b"")
     assert refused(path) == "t: the file is empty"
     path.write_bytes(gzip.compress(b""))
