@@ -36,7 +36,8 @@ def hierarchy_record(h: Hierarchy, machine: str, instruction_cache: CacheGeometr
 
 
 def run_record(found: RunCounts, names: Sequence[str], has_instruction_cache: bool) -> dict[str, Any]:
-    """Counts of a run. Levels count line accesses; `names` are those of the streams."""
+    """Counts of a run. Levels count line accesses, and so do `hits` of streams; `reference_hits` count an access over several
+    lines once, by its outermost line. `names` are those of the streams."""
     s = found.statistics
     levels = []
     for k, level in enumerate(s.levels):
@@ -51,7 +52,10 @@ def run_record(found: RunCounts, names: Sequence[str], has_instruction_cache: bo
         if row.any():
             name = names[number] if number < len(names) else f"stream {number}"
             hits = {place: int(value) for place, value in zip(places, row, strict=True)}
-            streams.append({"stream": number, "name": name, "accesses": int(row.sum()), "hits": hits})
+            whole = {place: int(value) for place, value in zip(places, s.reference_hits[number], strict=True)}
+            streams.append(
+                {"stream": number, "name": name, "accesses": int(row.sum()), "hits": hits, "reference_hits": whole}
+            )
     return {
         "accesses": found.accesses,
         "loads": found.loads,

@@ -9,7 +9,7 @@ import numpy as np
 
 from simulator.cachegeometry import CacheGeometry, Hierarchy
 from simulator.instructioncache import InstructionCache
-from simulator.tracechunk import FETCH, TraceChunk
+from simulator.tracechunk import FETCH, STORE, TraceChunk
 from simulator.tracesim import Statistics, TraceSimulator
 
 KIND_NAMES = ("loads", "stores", "fetches")
@@ -94,7 +94,8 @@ class TraceRun:
         if keep is not None:
             addresses, sizes, kinds, is_fetch = addresses[keep], sizes[keep], kinds[keep], is_fetch[keep]
             cores, streams = (value[keep] if np.ndim(value) else value for value in (cores, streams))
-        self.simulator.run(addresses, cores, kinds == 1, sizes, stream=streams)
+        beyond = is_fetch if self.instructions is not None else False
+        self.simulator.run(addresses, cores, kinds == STORE, sizes, stream=streams, second_level=beyond)
 
     def _count(self, chunk: TraceChunk, is_fetch: Any) -> None:
         kinds = np.bincount(chunk.kinds, minlength=3)

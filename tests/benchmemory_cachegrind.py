@@ -111,7 +111,7 @@ def simulated(trace: Path, g: Geometry) -> RunCounts:
 
 def compare(program: str, g: Geometry, theirs: dict[str, int], ours: RunCounts) -> list[Row]:
     """The counters of one run."""
-    hits = ours.statistics.stream_hits
+    hits = ours.statistics.reference_hits
     reads, writes = (int(hits[kind, 1:].sum()) for kind in (LOAD, STORE))
     last = int(hits[[LOAD, STORE, FETCH], 2:].sum())
     data = theirs["Dr"] + theirs["Dw"]

@@ -44,17 +44,16 @@ def test_misses_agree_with_cachegrind(recorded: tuple[Path, list[str], Path], g:
     rows = compare("traced", g, cachegrind(folder, command, g), simulated(trace, g))
     assert [row.counter for row in rows] == list(COUNTERS)
     for row in rows:
-        assert row.cachegrind > 500
-        assert abs(row.difference) < 0.01, row
+        assert row.cachegrind > 400
+        # all but LL are counted by the same rules; 1 % is what is promised
+        assert abs(row.difference) < (0.01 if row.counter == "LL misses" else 0.001), row
 
 
 def test_cachegrinds_own_rules_give_its_counts_exactly(recorded: tuple[Path, list[str], Path]) -> None:
     folder, command, trace = recorded
     g = GEOMETRIES[-1]
     chunks = list(read_trace(trace))
-    found = merged(
-        cachegrind_counts(chunks, g.instructions, g.data, g.last), sum(chunk.modifies for chunk in chunks)
-    )
+    found = merged(cachegrind_counts(chunks, g.instructions, g.data, g.last), sum(chunk.modifies for chunk in chunks))
     theirs = cachegrind(folder, command, g)
     assert {name: found[name] for name in theirs} == theirs
 

@@ -143,6 +143,28 @@ def test_fetches_are_counted_only_unless_there_is_an_instruction_cache() -> None
         TraceRun(Hierarchy((SMALL,)), CacheGeometry(32 * 4, 4, 32))
 
 
+def test_an_access_over_two_lines_counts_once_by_its_outermost_line() -> None:
+    run = TraceRun(Hierarchy((SMALL, SHARED)))
+    run.feed(chunk([0, 60, 60, 124, 300], [8, 8, 8, 8, 200], [LOAD, LOAD, STORE, LOAD, LOAD]))
+    found = run.counts().statistics
+    # line 0; lines 0, 1; again; lines 1, 2; lines 4 to 7, of which SMALL's four sets keep two lines each
+    assert found.stream_hits[:2].tolist() == [[2, 0, 7], [2, 0, 0]]
+    assert found.reference_hits[:2].tolist() == [[0, 0, 4], [1, 0, 0]]
+    run.feed(chunk([60, 188], [8, 8]))  # in the first level: lines 0 to 2; line 3 is new
+    assert run.counts().statistics.reference_hits[0].tolist() == [1, 0, 5]
+
+
+def test_fetches_go_past_the_first_level_and_are_lost_to_an_inclusive_second() -> None:
+    inclusive = CacheGeometry(64 * 2, 2, inclusion="inclusive")
+    run = TraceRun(Hierarchy((CacheGeometry(64 * 2, 2), inclusive)), CacheGeometry(64, 1))
+    run.feed(chunk([0, 64, 128, 0], 8, [LOAD, FETCH, FETCH, LOAD]))  # two fetches push line 0 out of both
+    found = run.counts().statistics
+    assert (found.levels[0].hits, found.levels[0].misses, found.levels[0].invalidations) == (0, 2, 1)
+    assert (found.levels[1].accesses, found.levels[1].misses) == (4, 4)
+    with pytest.raises(ValueError, match="only reads can pass the first level by"):
+        run.simulator.run([0], writes=[True], second_level=[True])
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 40 * 64), st.integers(1, 130)), min_size=1, max_size=120))
 def test_an_instruction_cache_equals_lists_of_lines(fetches: list[tuple[int, int, int]]) -> None:
