@@ -107,7 +107,7 @@ def run(hardware: HierarchyOptions, given: WorkloadOptions, source: str | None, 
     from simulator.tracerecords import TRACE_RECORD_VERSION, hierarchy_record, run_record
     from simulator.tracerun import KIND_NAMES, TraceRun
 
-    _one_source(source, given, cores)
+    _one_source(source, given)
     machine = _machine(hardware, given)
     found: FileSource | WorkloadSource
     names: tuple[str, ...]
@@ -146,11 +146,22 @@ def run(hardware: HierarchyOptions, given: WorkloadOptions, source: str | None, 
     _finish([*shown, *tracetables.notes(record)], complete)
 
 
-def _one_source(source: str | None, given: WorkloadOptions, cores: int | None) -> None:
+_OF_FILES = {"cores": "--cores", "form": "--format"}
+_OF_WORKLOADS = {"batch": "--batch", "threads": "--threads", "layers": "--layers", "residency": "--residency",
+                 "schedule": "--schedule", "calls": "--calls"}  # fmt: skip
+
+
+def _one_source(source: str | None, given: WorkloadOptions) -> None:
+    """A file or a workload, and no option of the other."""
     if (source is None) == (given.workload is None):
         fail("name one source: a trace FILE, or --workload", code=2)
-    if source is None and cores is not None:
-        fail("--cores is for trace files; a workload has --threads", code=2)
+    context = click.get_current_context()
+    what, others = ("a workload", _OF_FILES) if source is None else ("a trace file", _OF_WORKLOADS)
+    for name, option in others.items():
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            fail(f"{option} does not go with {what}", code=2)
+    if source is not None and given.task().overrides()[1]:
+        fail("--set workload.PATH does not go with a trace file", code=2)
 
 
 def _machine(hardware: HierarchyOptions, given: WorkloadOptions) -> Machine | None:
@@ -159,6 +170,8 @@ def _machine(hardware: HierarchyOptions, given: WorkloadOptions) -> Machine | No
     if hardware.caches:
         if hardware.page_size is not None:
             fail("--page-size: a geometry of --cache has no TLB; name a CPU", code=2)
+        if settings := given.task().overrides()[0]:
+            fail(f"--set {next(iter(settings))}: --cache leaves no spec to change", code=2)
         return None
     return given.task().machine(hardware.machine or "host")
 
@@ -284,7 +297,7 @@ def export(
     """Writes a trace FILE, or the addresses of a WORKLOAD's schedule, as NPZ."""
     from simulator.tracenpz import write_npz
 
-    _one_source(source, given, None)
+    _one_source(source, given)
     found: FileSource | WorkloadSource
     if source is not None:
         found = FileSource(source, form)
