@@ -36,15 +36,22 @@ def hierarchy_record(h: Hierarchy, machine: str, instruction_cache: CacheGeometr
 
 
 def run_record(found: RunCounts, names: Sequence[str], has_instruction_cache: bool) -> dict[str, Any]:
-    """Counts of a run. Levels count line accesses, and so do `hits` of streams; `reference_hits` count an access over several
-    lines once, by its outermost line. `names` are those of the streams."""
+    """Counts of a run. Levels count line accesses, and so do `hits` of streams; `reference_misses` and `reference_hits` count
+    an access over several lines once, by its outermost line. `names` are those of the streams."""
     s = found.statistics
     levels = []
     for k, level in enumerate(s.levels):
         counted = {name: value for name, value in asdict(level).items() if name != "by_core"}
-        levels.append({"level": level_name(k), **counted, "miss_share": _share(level.misses, level.accesses)})
-    fetches = {"accesses": found.fetch_lines, "hits": found.fetch_lines - found.fetch_misses,
-               "misses": found.fetch_misses, "miss_share": _share(found.fetch_misses, found.fetch_lines)}  # fmt: skip
+        missed = int(s.reference_hits[:, k + 1 :].sum()) - (found.missed_fetches if k == 0 else 0)
+        share = _share(level.misses, level.accesses)
+        levels.append({"level": level_name(k), **counted, "miss_share": share, "reference_misses": missed})
+    fetches = {
+        "accesses": found.fetch_lines,
+        "hits": found.fetch_lines - found.fetch_misses,
+        "misses": found.fetch_misses,
+        "miss_share": _share(found.fetch_misses, found.fetch_lines),
+        "reference_misses": found.missed_fetches,
+    }
     tlb = {"accesses": s.tlb_accesses, "l1_misses": s.tlb_l1_misses, "walks": s.tlb_walks}
     places = [*(level_name(k) for k in range(len(s.levels))), "memory"]
     streams = []

@@ -55,18 +55,16 @@ def hierarchy_text(record: dict[str, Any]) -> str:
 
 
 def levels(record: dict[str, Any]) -> Table:
-    """Line accesses of every level, and what memory moved."""
-    table = _table(
-        "Line accesses by level", "level", "accesses", "hits", "misses", "miss share", "write-backs", "evictions"
-    )
+    """Line accesses of every level; the last column counts accesses that missed with one of their lines."""
+    names = ("level", "accesses", "hits", "misses", "miss share", "write-backs", "missed by access")
+    table = _table("Line accesses by level", *names)
     rows = list(record["levels"])
-    fetches = record["instruction_cache"]
-    if fetches is not None:
-        rows.insert(0, {"level": "I1", **fetches, "writebacks": 0, "evictions": None})
+    if record["instruction_cache"] is not None:
+        rows.insert(0, {"level": "I1", **record["instruction_cache"], "writebacks": 0})
     for row in rows:
-        evictions = "" if row["evictions"] is None else f"{row['evictions']:,}"
-        table.add_row(row["level"], f"{row['accesses']:,}", f"{row['hits']:,}", f"{row['misses']:,}",
-                      _share(row["misses"], row["accesses"]), f"{row['writebacks']:,}", evictions)  # fmt: skip
+        counts = (f"{row[name]:,}" for name in ("accesses", "hits", "misses"))
+        share = _share(row["misses"], row["accesses"])
+        table.add_row(row["level"], *counts, share, f"{row['writebacks']:,}", f"{row['reference_misses']:,}")
     return table
 
 
@@ -85,7 +83,8 @@ def notes(record: dict[str, Any]) -> list[str]:
                 f"{level['level']}: {level['prefetches']:,} lines prefetched, {level['useful_prefetches']:,} of them used"
             )
     if record["straddling"]:
-        lines.append(f"{record['straddling']:,} loads and stores touch two lines or more: an access a line")
+        many = f"{record['straddling']:,} loads and stores touch two lines or more"
+        lines.append(f"{many}: every line is an access, 'missed by access' counts them once")
     if record["fetches"] and record["instruction_cache"] is None:
         lines.append(
             f"{record['fetches']:,} instruction fetches were not simulated (--instruction-cache SIZE,WAYS,LINE)"

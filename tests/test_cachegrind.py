@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from simulator.cli import lookupsim
 from simulator.tracefile import read_trace
 from tests.benchmemory_cachegrind import (
     COUNTERS,
@@ -56,6 +59,19 @@ def test_cachegrinds_own_rules_give_its_counts_exactly(recorded: tuple[Path, lis
     found = merged(cachegrind_counts(chunks, g.instructions, g.data, g.last), sum(chunk.modifies for chunk in chunks))
     theirs = cachegrind(folder, command, g)
     assert {name: found[name] for name in theirs} == theirs
+
+
+def test_the_command_reports_these_counts(recorded: tuple[Path, list[str], Path], tmp_path: Path) -> None:
+    folder, command, trace = recorded
+    g, out = GEOMETRIES[0], tmp_path / "out.json"
+    shapes = [",".join(map(str, shape)) for shape in (g.data, g.last, g.instructions)]
+    caches = ["--cache", shapes[0], "--cache", shapes[1], "--instruction-cache", shapes[2]]
+    assert CliRunner().invoke(lookupsim, ["trace", "run", str(trace), *caches, "--json", str(out)]).exit_code == 0
+    found, theirs = json.loads(out.read_text()), cachegrind(folder, command, g)
+    assert found["instruction_cache"]["reference_misses"] == theirs["I1mr"]
+    first, last = (level["reference_misses"] for level in found["levels"])
+    assert first == pytest.approx(theirs["D1mr"] + theirs["D1mw"], rel=0.01)
+    assert last == pytest.approx(theirs["ILmr"] + theirs["DLmr"] + theirs["DLmw"], rel=0.01)
 
 
 def test_another_geometry_is_told_apart(recorded: tuple[Path, list[str], Path]) -> None:

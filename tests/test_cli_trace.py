@@ -20,6 +20,7 @@ from simulator.predict import PredictionError
 from simulator.tracefile import read_trace
 from simulator.tracerun import TraceRun
 from simulator.yamlfile import SpecFileError
+from tests.readme import CONSOLE, printed
 
 CPU = "amd-epyc-9755"
 SMALL = ("--cache", "1KiB,2", "--cache", "16KiB,4")
@@ -60,10 +61,15 @@ def test_run_counts_a_file_and_writes_json(lackey: Path, tmp_path: Path) -> None
         ("L1", 66, 0, 66),
         ("L2", 66, 34, 32),
     ]
+    assert [lv["reference_misses"] for lv in found["levels"]] == [65, 32]
     assert found["levels"][0]["miss_share"] == 1.0
     assert found["memory"]["line_reads"] == 32
-    streams = {s["name"]: s["hits"] for s in found["streams"]}
-    assert streams == {"loads": {"L1": 0, "L2": 32, "memory": 32}, "stores": {"L1": 0, "L2": 2, "memory": 0}}
+    streams = {s["name"]: (s["hits"], s["reference_hits"]) for s in found["streams"]}
+    loads = {"L1": 0, "L2": 32, "memory": 32}
+    assert streams == {
+        "loads": (loads, loads),
+        "stores": ({**loads, "L2": 2, "memory": 0}, {**loads, "L2": 1, "memory": 0}),
+    }
     assert "given geometry, 1 core: L1 1 KiB 2-way lru, L2 16 KiB 4-way lru" in text
     assert "64 instruction fetches were not simulated" in " ".join(text.split())
     assert "1 loads and stores touch two lines or more" in text
@@ -75,7 +81,13 @@ def test_warm_up_cores_and_an_instruction_cache(lackey: Path, tmp_path: Path) ->
     found = json.loads(out.read_text())
     assert (found["warmup_accesses"], found["accesses"]) == (64, 65)
     assert found["levels"][0]["misses"] == 0
-    assert found["instruction_cache"] == {"accesses": 32, "hits": 32, "misses": 0, "miss_share": 0.0}
+    assert found["instruction_cache"] == {
+        "accesses": 32,
+        "hits": 32,
+        "misses": 0,
+        "miss_share": 0.0,
+        "reference_misses": 0,
+    }
     np.savez(
         tmp_path / "c.npz", format=1, addresses=np.zeros(4, np.uint64), cores=np.arange(4) % 2, writes=np.ones(4, bool)
     )
@@ -253,3 +265,11 @@ def test_an_interrupted_run_says_so_and_keeps_what_it_counted(tmp_path: Path) ->
     assert 0 < found["accesses"] < 500 * 70_000
     assert found["levels"][0]["accesses"] == found["accesses"]
     assert f"{found['accesses']:,} accesses" in text
+
+
+def test_the_documented_commands_print_what_is_documented() -> None:
+    text = (Path(__file__).resolve().parent.parent / "docs" / "traces.md").read_text()
+    examples = CONSOLE.findall(text)
+    assert len(examples) == 1
+    for arguments, output in examples:
+        assert printed(arguments) == output
