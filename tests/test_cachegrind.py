@@ -26,7 +26,7 @@ from tests.benchmemory_cachegrind import (
     simulated,
     tables,
 )
-from tests.cachegrindmodel import cachegrind_counts, merged
+from tests.cachegrindmodel import cachegrind_counts, last_level_misses, merged
 
 pytestmark = pytest.mark.skipif(
     bool(missing_tools()), reason=f"not installed: {', '.join(missing_tools())} (Debian: apt-get install valgrind g++)"
@@ -59,6 +59,13 @@ def test_cachegrinds_own_rules_give_its_counts_exactly(recorded: tuple[Path, lis
     found = merged(cachegrind_counts(chunks, g.instructions, g.data, g.last), sum(chunk.modifies for chunk in chunks))
     theirs = cachegrind(folder, command, g)
     assert {name: found[name] for name in theirs} == theirs
+
+
+@pytest.mark.parametrize("g", [*GEOMETRIES[2:], Geometry((1024, 1, 32), (1024, 2, 32), (4096, 4, 32))], ids=str)
+def test_what_remains_in_the_last_level_is_known(recorded: tuple[Path, list[str], Path], g: Geometry) -> None:
+    _, _, trace = recorded
+    hits = simulated(trace, g).statistics.reference_hits
+    assert last_level_misses(read_trace(trace), g.instructions, g.data, g.last) == hits[:, 2].sum()
 
 
 def test_the_command_reports_these_counts(recorded: tuple[Path, list[str], Path], tmp_path: Path) -> None:
