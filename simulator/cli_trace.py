@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 _PROGRESS_SECONDS = 0.5
+_ENDLESS = 1 << 62
 
 _JSON = click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
                      help="Also writes the counts as JSON.")  # fmt: skip
@@ -115,20 +116,25 @@ def run(hardware: HierarchyOptions, given: WorkloadOptions, source: str | None, 
         found, count, names = FileSource(source, form), cores or 1, ()
         pages: int | None = PAGE_SIZES["4KiB"]
     else:
-        found, count = given.source(machine, warmup + calls), given.threads
+        found, count = given.source(machine, calls, warmup), given.threads
         names, pages = tuple(stream_name(k) for k in range(len(STREAMS))), int(found.workload.page_bytes)
     hierarchy, fetches = hardware.hierarchy(machine, count, pages, given.seed), hardware.instruction_geometry()
     try:
-        run = TraceRun(hierarchy, fetches, warmup if source is not None else 0)
+        # a workload's warm-up ends with a call, whatever that has of accesses
+        run = TraceRun(hierarchy, fetches, warmup if source is not None else _ENDLESS * (warmup > 0))
     except ValueError as error:
         fail(str(error), code=2)
 
     def feed(call: int, chunk: TraceChunk) -> None:
-        if source is None and call >= warmup > 0 and not run.warmup:
+        if source is None and call >= warmup and run.warming:
             run.end_warmup()
         run.feed(chunk)
 
     complete = _consume(found, feed)
+    if complete and (run.warming or 0 < run.warmup == run.fed):
+        fail(f"--warmup {warmup}: the trace has {run.fed:,} accesses, none is left to count")
+    if run.warming:
+        run.end_warmup()
     counts = run.counts()
     names = names if run.names_streams else KIND_NAMES
     record = {

@@ -124,7 +124,7 @@ class WorkloadOptions:
         return Task(self.workload, (float(self.batch),), (float(self.threads),), self.residency, self.settings, False,
                     "table", None)  # fmt: skip
 
-    def source(self, machine: Machine | None, calls: int) -> WorkloadSource:
+    def source(self, machine: Machine | None, calls: int, warmup: int = 0) -> WorkloadSource:
         """The workload with its schedule: the named one, else the one that `predict` chooses on this machine, else v3."""
         from dataclasses import replace
 
@@ -148,16 +148,17 @@ class WorkloadOptions:
                 schedule = named_schedule("v3", workload.operator)
         except ValueError as error:
             fail(str(error))
-        return WorkloadSource(workload, schedule, calls, self.seed)
+        return WorkloadSource(workload, schedule, calls, warmup, self.seed)
 
 
 @dataclass(frozen=True)
 class WorkloadSource:
-    """Accesses of `calls` calls of a workload."""
+    """Accesses of `calls` calls of a workload, after `warmup` others."""
 
     workload: Any
     schedule: Any
     calls: int
+    warmup: int
     seed: int
 
     @property
@@ -178,6 +179,7 @@ class WorkloadSource:
             "residency": w.residency,
             "schedule": describe(self.schedule),
             "calls": self.calls,
+            "warmup_calls": self.warmup,
             "seed": self.seed,
         }
 
@@ -190,7 +192,7 @@ class WorkloadSource:
         evicted = 0.0 if w.residency == "hot" else float(w.evicted_bytes_between_layers)
         try:
             segments = gather_streams(w.operator, self.schedule, int(w.batch), int(w.threads), self.layers, self.seed,
-                                      calls=self.calls, evicted_bytes=evicted)  # fmt: skip
+                                      calls=self.warmup + self.calls, evicted_bytes=evicted)  # fmt: skip
         except ValueError as error:
             fail(f"{w.id or w.name}: no addresses: {error}")
         return interleaved(segments)

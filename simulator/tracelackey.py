@@ -34,6 +34,20 @@ _MODIFY = 3
 
 
 @njit(cache=True, nogil=True)
+def _is_note(text, p):
+    """Whether a line is empty or one of Valgrind's own: a number between doubled =, - or *."""
+    first = text[p]
+    if first == 13 or first == 10:
+        return True
+    if not (first == 61 or first == 45 or first == 42) or text[p + 1] != first or not 48 <= text[p + 2] <= 57:
+        return False
+    p += 3
+    while 48 <= text[p] <= 57:
+        p += 1
+    return text[p] == first and text[p + 1] == first
+
+
+@njit(cache=True, nogil=True)
 def parse(text, position, end, addresses, sizes, kinds, found):
     """Whole lines of text[position:end] into the arrays until one is full or a line is wrong.
 
@@ -44,21 +58,14 @@ def parse(text, position, end, addresses, sizes, kinds, found):
     while position < end and n < room:
         p = position
         first = text[p]
-        noise, kind = False, -1
+        kind = -1
         if first == 73:  # I
             if text[p + 1] == 32:
                 kind = 2
         elif first == 32:
             mark = text[p + 1]
             kind = 0 if mark == 76 else 1 if mark == 83 else 3 if mark == 77 else -1
-        elif first == 13 or first == 10:
-            noise = True
-        elif (first == 61 or first == 45 or first == 42) and text[p + 1] == first and 48 <= text[p + 2] <= 57:
-            p += 3
-            while 48 <= text[p] <= 57:
-                p += 1
-            noise = text[p] == first and text[p + 1] == first
-        if noise:
+        elif _is_note(text, p):
             while text[p] != 10:
                 p += 1
             lines += 1

@@ -56,6 +56,11 @@ class TraceRun:
         self._shift = np.uint64(hierarchy.levels[0].line_bytes.bit_length() - 1)
         self._counts = np.zeros(4, dtype=np.int64)
 
+    @property
+    def warming(self) -> bool:
+        """Whether nothing is counted for good yet."""
+        return self.fed < self.warmup
+
     def feed(self, chunk: TraceChunk) -> None:
         """Simulates a chunk; warm-up ends inside it where it must."""
         left = self.warmup - self.fed

@@ -112,7 +112,9 @@ def test_warm_up_ends_inside_a_chunk() -> None:
         assert (found.statistics.levels[0].hits, found.statistics.levels[0].misses) == (8, 0)
     short = TraceRun(Hierarchy((SMALL,)), warmup=100)
     short.feed(chunk(lines))
-    assert short.counts().warmup == 8
+    assert short.warming
+    short.end_warmup()
+    assert (short.counts().warmup, short.counts().accesses) == (8, 0)
 
 
 def test_streams_are_those_of_the_trace_or_the_kinds() -> None:
