@@ -37,7 +37,7 @@ _MODIFY = 3
 def _is_note(text, p):
     """Whether a line is empty or one of Valgrind's own: a number between doubled =, - or *."""
     first = text[p]
-    if first == 13 or first == 10:
+    if first == 10 or (first == 13 and text[p + 1] == 10):
         return True
     if not (first == 61 or first == 45 or first == 42) or text[p + 1] != first or not 48 <= text[p + 2] <= 57:
         return False

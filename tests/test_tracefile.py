@@ -6,6 +6,7 @@ import gzip
 import io
 import lzma
 import os
+import re
 import threading
 import zipfile
 from pathlib import Path
@@ -90,6 +91,41 @@ def test_any_lackey_text_is_read_alike_in_blocks_of_any_size(lines: list[tuple[s
     found = [row for c in chunks for row in zip(c.addresses.tolist(), c.sizes.tolist(), c.kinds.tolist(), strict=True)]
     assert found == expected
     assert sum(c.modifies for c in chunks) == sum(mark == " M " for mark, _, _ in lines)
+
+
+GOOD_LINE = re.compile(rb"(I | [LSM]) ([0-9a-fA-F]{1,16}),([0-9]+)\r?|([=*-])\4[0-9]+\4\4.*|\r?", re.DOTALL)
+
+
+MARKS = (b"==1==", b"--22--", b"=", b"-", b"I", b"L", b"0", b"fffffffff", b",", b"9", b"x", b"\r", b" ", b"\n", b"\n")
+PIECES = (*MARKS, b"I  04,4", b" L 0f,8", b" M 7,1")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=25))
+def test_any_bytes_are_read_or_refused_as_a_pattern_says(pieces: list[bytes]) -> None:
+    text = b"".join(pieces)
+    expected, wrong = 0, 0
+    lines = text.split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        found = GOOD_LINE.fullmatch(line)
+        last = number == len(lines)
+        if last and not line:
+            break
+        address, size = (int(found[2], 16), int(found[3])) if found and found[1] else (0, 1)
+        if last or not found or not 1 <= size <= 65536 or address + size > 2**64:
+            wrong = number
+            break
+        expected += 0 if found[1] is None else 2 if found[1] == b" M" else 1
+    count = 0
+    try:
+        for chunk in read_lackey(Path("x"), io.BytesIO(text)):
+            count += len(chunk)
+    except TraceFileError as error:
+        refusal = str(error)
+    else:
+        refusal = "x:0: "
+    assert refusal.startswith(f"x:{wrong}: ")
+    assert count == expected
 
 
 BAD_LINES = {
