@@ -16,13 +16,14 @@ from numpy.typing import ArrayLike, NDArray
 from simulator.cachegeometry import INCLUSIONS, POLICIES, Hierarchy
 from simulator.cachekernel import (
     BASE,
+    BEYOND,
     COUNTERS,
     DIRTY,
-    HITS,
     INCLUSION,
     INSTANCES,
     MASK,
     POLICY,
+    READ,
     SET_BASE,
     SETS,
     SHARERS,
@@ -66,7 +67,8 @@ class LevelStatistics:
 class Statistics:
     """Everything that was counted. `accesses` are line accesses: one that covers two lines counts twice.
 
-    `stream_hits[stream, level]`: line accesses of a stream that level had (the last column: memory).
+    `stream_hits[stream, level]`: line accesses of a stream that level had (the last column: memory). `reference_hits`: the same
+    of whole accesses, one over several lines by the outermost level that one of them came from.
     """
 
     accesses: int
@@ -78,6 +80,7 @@ class Statistics:
     tlb_l1_misses: int
     tlb_walks: int
     stream_hits: NDArray[np.int64]
+    reference_hits: NDArray[np.int64]
 
 
 class TraceSimulator:
@@ -115,7 +118,7 @@ class TraceSimulator:
         cores, count = self.hierarchy.cores, len(self.hierarchy.levels)
         self._counters = np.zeros((count, cores, COUNTERS), dtype=np.int64)
         self._memory = np.zeros((cores, 3), dtype=np.int64)
-        self._streams = np.zeros((STREAMS, count + 1), dtype=np.int64)
+        self._streams, self._spans = (np.zeros((STREAMS, count + 1), dtype=np.int64) for _ in range(2))
         self._tlb_counts = np.zeros((cores, 3), dtype=np.int64)
 
     def run(
@@ -126,28 +129,37 @@ class TraceSimulator:
         size_bytes: int | ArrayLike = 8,
         non_temporal: bool = False,
         stream: int | ArrayLike = 0,
+        second_level: bool | ArrayLike = False,
     ) -> None:
-        """Feeds accesses in order. `core`, `writes`, `size_bytes` and `stream` hold for all of them or are one an access;
-        with `non_temporal` every
-        access is a store of whole lines past the caches (stores that follow each other into one line are combined)."""
+        """Feeds accesses in order. `core`, `writes`, `size_bytes`, `stream` and `second_level` hold for all of them or are one
+        an access; with `non_temporal` every
+        access is a store of whole lines past the caches (stores that follow each other into one line are combined).
+        `second_level`: reads that pass the first level by, as what an instruction cache beside it missed; TLBs and prefetchers do
+        not see them."""
         where = np.ascontiguousarray(addresses, dtype=np.uint64)
         cores, sizes = np.atleast_1d(np.asarray(core, np.int64)), np.atleast_1d(np.asarray(size_bytes, np.int64))
         kinds = np.atleast_1d(np.asarray(writes)).astype(np.int64)
         if non_temporal:
             kinds = np.full(1, STREAMED, dtype=np.int64)
         names = np.atleast_1d(np.asarray(stream, np.int64))
-        for name, values in (("core", cores), ("size_bytes", sizes), ("writes", kinds), ("stream", names)):
+        beyond = np.atleast_1d(np.asarray(second_level, dtype=bool))
+        for name, values in (("core", cores), ("size_bytes", sizes), ("writes", kinds), ("stream", names),
+                             ("second_level", beyond)):  # fmt: skip
             if len(values) not in (1, len(where)):
                 raise ValueError(f"{name}: {len(values)} values for {len(where)} addresses")
         if cores.min(initial=0) < 0 or cores.max(initial=0) >= self.hierarchy.cores:
             raise ValueError(f"core must lie between 0 and {self.hierarchy.cores - 1}")
         if sizes.min(initial=1) < 1 or names.min(initial=0) < 0 or names.max(initial=0) >= STREAMS:
             raise ValueError(f"size_bytes must be at least 1, stream between 0 and {STREAMS - 1}")
+        if np.any(beyond & (kinds != READ)):
+            raise ValueError("second_level: only reads can pass the first level by")
+        if beyond.any():
+            kinds = np.where(beyond, BEYOND, kinds)
         if len(where) == 0:
             return
         shift = np.uint64(self.hierarchy.levels[0].line_bytes.bit_length() - 1)
         run(where, sizes, kinds, cores, names, shift, self._geometry, self._tags, self._state, self._random,
-            self._counters, self._memory, self._streams, self._tlb, self._entries, self._tlb_counts,
+            self._counters, self._memory, self._streams, self._spans, self._tlb, self._entries, self._tlb_counts,
             self._prefetchers, self._table, self._last, self._coherent)  # fmt: skip
 
     def run_interleaved(
@@ -182,6 +194,7 @@ class TraceSimulator:
             tlb_l1_misses=int(tlb[TLB_MISSES]),
             tlb_walks=int(tlb[TLB_WALKS]),
             stream_hits=self._streams.copy(),
+            reference_hits=self._streams + self._spans,
         )
 
     def holds(self, level: int, instance: int, address: int) -> tuple[bool, bool]:

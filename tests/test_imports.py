@@ -62,6 +62,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "addresses_lookup": {"addresses_places", "addressmap", "addresstasks", "rowindices", "schedule", "touches", "workload"},
     "addresses_gemm": {"addressmap", "addresstasks", "lower_gemm", "schedule", "touches", "workload"},
     "addresses": {"addresses_gemm", "addresses_lookup", "addresstasks", "schedule", "workload"},
+    "tracechunk": set(),
+    "tracelackey": {"tracechunk"},
+    "tracechampsim": {"tracechunk"},
+    "tracenpz": {"tracechunk"},
+    "tracefile": {"tracechampsim", "tracechunk", "tracelackey", "tracenpz"},
+    "workloadtrace": {"addresses", "tracechunk"},
+    "instructioncache": {"cachegeometry", "tracechunk"},
+    "tracerun": {"cachegeometry", "instructioncache", "tracechunk", "tracesim"},
+    "reusedistance": set(),
+    "tracestats": {"reusedistance", "tracechunk"},
+    "tracerecords": {"cachegeometry", "tracerun", "tracestats"},
+    "tracetables": set(),
 }  # fmt: skip
 """Module -> modules of simulator/ that it may import; cli* is the composition root and exempt."""
 
