@@ -58,9 +58,7 @@ class EngineDifference:
         return f"{self.reason} {share:+.0%} of the time{where}"
 
 
-def difference(
-    analytic_seconds: float, analytic_stack: Mapping[str, float], run: EventRun
-) -> EngineDifference:
+def difference(analytic_seconds: float, analytic_stack: Mapping[str, float], run: EventRun) -> EngineDifference:
     """Compares one layer and call: the closed forms' seconds and stack (same unit) with a run of the event engine."""
     events_stack = {name: ps * 1e-12 for name, ps in run.stack.items()}
     names = [*events_stack, *(name for name in analytic_stack if name not in events_stack)]
@@ -81,4 +79,6 @@ def difference(
 
 def _contended(run: EventRun) -> bool:
     """Whether packets wait for long against what they take: at some station on average longer than one tenth of its service."""
-    return any(s.packets and s.utilisation > 0.3 and s.mean_wait_ps * s.packets > CONTENDED * s.busy_ps for s in run.stations)
+    return any(
+        s.packets and s.utilisation > 0.3 and s.mean_wait_ps * s.packets > CONTENDED * s.busy_ps for s in run.stations
+    )
