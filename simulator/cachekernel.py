@@ -475,7 +475,7 @@ def enter_repeats(same, core, stream, counters, streams, tlb_counts, translated)
 def run(addresses, sizes, kinds, cores, names, shift, g, tags, state, random, counters, memory, streams, spans,
          tlb, entries, tlb_counts, p, table, last, coherent):  # fmt: skip
     """All accesses of one call. `sizes`, `kinds`, `cores`, `names` (streams) have one element, or one an access. last: (line,
-    slot kept dirty, core, page). `spans` turns `streams`, which counts lines, into a count of accesses by their outermost line."""
+    slot kept dirty, core, page). `spans` turns `streams`, which counts lines, into accesses by their outermost line."""
     one_size, one_kind, one_core = len(sizes) == 1, len(kinds) == 1, len(cores) == 1
     size, kind, core = sizes[0], kinds[0], np.int64(cores[0])
     quiet = p.shape[0] == 0 and g[0, POLICY] != SRRIP

@@ -10,6 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from simulator.events import EventRun, StationUse
+from simulator.explain import time_stack
+from simulator.machine import Machine
+from simulator.predict import Prediction, predict, predict_events
+from simulator.workload import Workload
 
 AGREE = 0.05
 """Engines that differ by no more tell the same story."""
@@ -22,9 +26,8 @@ CONTENDED = 0.01
 class EngineDifference:
     """One prediction by both engines; seconds are of one layer and call.
 
-    `waiting_share`: of the mean core's time, packets' waits at shared stations, weighted by the room they took. `reason`: the
-    resource whose share of the time differs most, `reason_seconds` by how much (events minus closed forms). `station`: where packets
-    waited longest in all, None where nothing waited.
+    `reason`: the resource whose share of the time differs most, `reason_seconds` by how much (events minus closed forms).
+    `station`: where packets waited longest in all, None where nothing waited. `contended`: whether that is worth a word.
     """
 
     analytic_seconds: float
@@ -51,11 +54,23 @@ class EngineDifference:
             return "agree: nothing contends"
         where = ""
         if self.station is not None and self.contended:
-            where = f"; packets wait {self.station.mean_wait_ps / 1e3:.3g} ns at {self.station.name} ({self.station.utilisation:.0%} in use)"
+            use, waits = self.station.utilisation, self.station.mean_wait_ps / 1e3
+            where = f"; packets wait {waits:.3g} ns at {self.station.name} ({use:.0%} in use)"
         if self.agrees:
             return f"agree{where}"
         share = self.reason_seconds / self.analytic_seconds
         return f"{self.reason} {share:+.0%} of the time{where}"
+
+
+def both_engines(
+    machine: Machine, workload: Workload, schedule: str | None = None
+) -> tuple[Prediction, EngineDifference]:
+    """The closed forms' prediction and how the event engine differs from it, one schedule for both."""
+    base = predict(machine, workload, schedule=schedule)
+    _, run = predict_events(machine, workload, schedule=base.schedule)
+    stack = time_stack(machine, workload, base).seconds
+    layers = base.layers
+    return base, difference(base.seconds_per_call / layers, {name: s / layers for name, s in stack.items()}, run)
 
 
 def difference(analytic_seconds: float, analytic_stack: Mapping[str, float], run: EventRun) -> EngineDifference:

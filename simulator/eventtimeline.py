@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 from simulator.events import EventRun
 from simulator.timeline import Sample, Slice, Timeline, Track
 
 CORES = "cores"
 MOST_STATIONS = 64
 """Counters of one timeline: the stations that packets waited for most; a socket has thousands of banks."""
-
-_NUMBER = re.compile(r"\s\d.*$")
 
 
 def timeline_of(run: EventRun, facts: dict[str, float | int | str]) -> Timeline:
@@ -39,5 +35,5 @@ def _busiest(run: EventRun) -> set[int]:
 
 
 def _group(name: str) -> str:
-    """'link' of 'link 3', 'L3' of 'L3 0.5': stations of a kind stand together."""
-    return _NUMBER.sub("", name)
+    """'link' of 'link 3', 'L3' of 'L3 0.5' (slice 5 of instance 0): stations of a kind stand together."""
+    return name.rsplit(" ", 1)[0]

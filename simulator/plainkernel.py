@@ -1,4 +1,4 @@
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def,var-annotated,call-arg,unreachable"
 """The short path of `tracesim`: one core, up to three non-inclusive LRU levels and nothing else. The same rules as
 `cachekernel`, several times faster: geometry in registers, sets as vectors, counts added at the end, and accesses to the line
 of the access before skipped sixteen at a time.
@@ -48,8 +48,9 @@ def _fingerprint() -> int:
 
 
 def _compiled(fingerprint: int) -> Any:
-    inlined: Any = njit(forceinline=True, error_model="numpy", _nrt=False)
-    jit: Any = njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+    options: Any = {"error_model": "numpy", "_nrt": False}  # nothing is allocated: no reference counts
+    inlined: Any = njit(forceinline=True, **options)
+    jit: Any = njit(cache=True, nogil=True, **options)
 
     @inlined
     def find(tags, row, narrow, mask, key):
@@ -69,9 +70,9 @@ def _compiled(fingerprint: int) -> Any:
         else:
             push_16(tags, row, word)
 
-    @njit(error_model="numpy", _nrt=False)
+    @njit(**options)
     def write_back(tags, shape, counts, level, line):
-        """A dirty victim arrives at `level`: marked there, or allocated with all that follows. Returns lines written to memory."""
+        """A dirty victim arrives at `level`: marked there, or allocated with all that follows. Returns lines that memory gets."""
         while level < 3 and shape[2 * 3 + level] > 0:
             ways, narrow = shape[2 * 3 + level], shape[3 * 3 + level] == 8
             row = shape[level] + (line & (shape[3 + level] - 1)) * shape[3 * 3 + level]

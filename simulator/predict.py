@@ -24,6 +24,7 @@ from simulator.workload import PAGE_2M_BYTES, GemmFfn, LookupFfn, Workload, flop
 
 if TYPE_CHECKING:
     from simulator.eventplan import EventOptions
+    from simulator.eventprogram import EventProgram
     from simulator.events import EventRun
 
 Engine = Literal["analytic", "events"]
@@ -255,12 +256,10 @@ def predict_events(
 
     Traffic and the terms before overlap are those of the closed forms; seconds are the event engine's.
     """
-    from simulator.events import run_phases  # SimPy is loaded only where it is asked for
+    from simulator.events import run_program  # SimPy is loaded only where it is asked for
 
     base = predict(machine, workload, schedule=schedule)
-    resources = broadcastable(resolve(machine, thread_count(machine, workload)))
-    phases = lower(workload.operator, base.schedule, resources, context_of(workload))
-    run = run_phases(phases, resources, options)
+    run = run_program(event_program(machine, workload, base.schedule, options))
     took = {phase.name: phase.seconds_ps * 1e-12 for phase in run.phases}
     prediction = replace(
         base,
@@ -271,6 +270,17 @@ def predict_events(
         phases=tuple(replace(phase, seconds=took[phase.name]) for phase in base.phases),
     )
     return prediction, run
+
+
+def event_program(
+    machine: Machine, workload: Workload, schedule: Schedule, options: EventOptions | None = None
+) -> EventProgram:
+    """What the event engine runs for one layer and call under a schedule."""
+    from simulator.eventplan import EventOptions, make_program
+
+    resources = broadcastable(resolve(machine, thread_count(machine, workload)))
+    phases = lower(workload.operator, schedule, resources, context_of(workload))
+    return make_program(phases, resources, options or EventOptions())
 
 
 def _named(name: str, operator: GemmFfn | LookupFfn) -> LookupSchedule:

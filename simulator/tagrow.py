@@ -1,4 +1,4 @@
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
 """One set of a cache as a row of eight or sixteen 64-bit words that is searched and shifted as vectors.
 
 A word is line << 2 | prefetched << 1 | dirty; an empty way holds -1, which no line equals. A search is one vector compare and
