@@ -106,7 +106,9 @@ def granularity() -> list[dict[str, Any]]:
     return rows
 
 
-def agreement(threads: float | None, machines: list[str] | None = None) -> list[dict[str, Any]]:
+def agreement(
+    threads: float | None, machines: list[str] | None = None, options: EventOptions | None = None
+) -> list[dict[str, Any]]:
     """Events over closed forms for machines x workloads x dtypes x batches; `threads` None: a whole socket."""
     names = machines or sorted(path.stem for path in SPEC_FOLDER.glob("*.yaml"))
     rows = []
@@ -116,7 +118,7 @@ def agreement(threads: float | None, machines: list[str] | None = None) -> list[
                 for batch in BATCHES:
                     workload = replace(with_dtype(load_workload(name), dtype), batch=batch, threads=threads)
                     phases, r = prepared(machine, workload)
-                    run = run_phases(phases, r)
+                    run = run_phases(phases, r, options)
                     ratio = run.seconds / float(layer_seconds(phases, r)) - 1.0
                     case = {"machine": machine, "workload": name, "dtype": dtype, "batch": batch}
                     waits = max(run.stations, key=lambda s: s.mean_wait_ps * s.packets)

@@ -31,12 +31,12 @@ HERE = Path(__file__).parent
 LINK = Station("link", "memory bandwidth")
 
 
-def program(kinds: tuple[Kind, ...], lanes: tuple[Lane, ...], stations: tuple[Station, ...] = (LINK,), **phase: Any) -> Any:
+def program(
+    kinds: tuple[Kind, ...], lanes: tuple[Lane, ...], stations: tuple[Station, ...] = (LINK,), **phase: Any
+) -> Any:
     """One lane on each core, one phase."""
     works = tuple(CoreWork(core, (lane,)) for core, lane in enumerate(lanes))
-    return EventProgram(
-        len(lanes), stations, ((0,),) * len(lanes), (), (ProgramPhase("phase", kinds, works, **phase),)
-    )
+    return EventProgram(len(lanes), stations, ((0,),) * len(lanes), (), (ProgramPhase("phase", kinds, works, **phase),))
 
 
 def lane(*kinds: int, **fields: Any) -> Lane:
