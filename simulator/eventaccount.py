@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from math import isqrt
+from typing import Any
 
 from simulator.eventprogram import EventProgram, ProgramPhase
 
@@ -85,6 +88,23 @@ def divided(total: int, weights: dict[str, int]) -> dict[str, int]:
     return parts
 
 
+def _evened(times: list[int], alike: list[tuple[Any, ...]], up: int, down: int) -> list[int]:
+    """Simulated times of cores as they would scatter over the whole phase: what differs by chance among cores that are alike
+    averages out over up / down times as many packets, with its square root."""
+    if up <= down:
+        return times
+    root = isqrt((down << 40) // up)  # sqrt(down / up) in units of 2^-20
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for core, key in enumerate(alike):
+        groups.setdefault(key, []).append(core)
+    evened = list(times)
+    for cores in groups.values():
+        mean = sum(times[core] for core in cores) // len(cores)
+        for core in cores:
+            evened[core] = mean + ((times[core] - mean) * root >> 20)
+    return evened
+
+
 def _merge(into: dict[str, int], more: dict[str, int]) -> None:
     for name, value in more.items():
         into[name] = into.get(name, 0) + value
@@ -109,9 +129,13 @@ class Account:
         up, down = phase.extend
         times = [0] * self.program.cores
         stacks: list[dict[str, int]] = [{} for _ in range(self.program.cores)]
-        for work, lanes in zip(phase.works, outcome.lanes, strict=True):
-            simulated = max((lane.end_ps for lane in lanes), default=0) - (work.offset_ps if lanes else 0)
-            spent = max(simulated, 0) * up // down
+        simulated = [
+            max(max(lane.end_ps for lane in lanes) - work.offset_ps, 0) if lanes else 0
+            for work, lanes in zip(phase.works, outcome.lanes, strict=True)
+        ]
+        evened = _evened(simulated, self._alike(phase), up, down)
+        for work, lanes, own_time in zip(phase.works, outcome.lanes, evened, strict=True):
+            spent = own_time * up // down
             idle = max((lane.idle_ps for lane in lanes), default=0) * up // down
             own = spent + work.plain_ps
             times[work.core] = max(own, work.least_ps)
@@ -133,6 +157,20 @@ class Account:
         end = max(self.clock)
         self.phases.append(PhaseRun(phase.name, end - self.front, tuple(times), _mean(stacks), outcome.events))
         self.front = end
+
+    def _alike(self, phase: ProgramPhase) -> list[tuple[Any, ...]]:
+        """What makes cores of a phase equal but for chance: packets by kind, and how many cores use each of their stations."""
+        users: dict[tuple[int, int], int] = {}
+        for work in phase.works:
+            for place in enumerate(self.program.groups[work.core]):
+                users[place] = users.get(place, 0) + 1
+        return [
+            (
+                tuple(users[place] for place in enumerate(self.program.groups[work.core])),
+                tuple(tuple(sorted(Counter(lane.kinds).items())) for lane in work.lanes),
+            )
+            for work in phase.works
+        ]
 
     def _synchronise(self, phase: ProgramPhase, index: int, stacks: list[dict[str, int]]) -> None:
         """Calls of the phase, then its barriers: all wait for the last one. The end of the program is a barrier without cost."""

@@ -32,7 +32,7 @@ class EventOptions:
     """
 
     packet_lines: float = 4.0
-    packets: int = 160_000
+    packets: int = 240_000
     placement: Placement = "local"
     dram: Dram = "auto"
     smt: int = 1

@@ -185,7 +185,8 @@ class _Planner:
         return kind, lines, run
 
     def _items(self, sources: list[Source], alone: Alone) -> tuple[list[Kind], list[_Item]]:
-        kinds, items = [], []
+        kinds: list[Kind] = []
+        items: list[_Item] = []
         for source in sources:
             for part in classes(source.stream, self.r, self.options.smt):
                 for remote in (False, True) if source.level < 0 and self._may_be_remote() else (False,):
@@ -220,7 +221,7 @@ class _Planner:
             if stream.pattern == "transfer"
             for access in stream.accesses
         )
-        kinds, items = self._items(sources, alone) if sources else ([], [])
+        kinds, items = self._items(sources, alone)
         parts = [p for p in _core_parts(float(phase.imbalance), int(r.threads)) for _ in range(self.options.smt)]
         handed /= self.options.smt
         if not items:

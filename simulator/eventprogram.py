@@ -194,7 +194,7 @@ def _read(wanted: Any, value: Any, place: str) -> Any:
     if wanted is int or wanted is str:
         if type(value) is not wanted:
             raise ProgramError(f"{place}: must be {'a whole number' if wanted is int else 'text'}, found {value!r:.40}")
-        if wanted is int and value < (-1 if place.endswith(".norm") else 0):
+        if isinstance(value, int) and value < (-1 if place.endswith(".norm") else 0):
             raise ProgramError(f"{place}: must not be negative, found {value}")
         return value
     if isinstance(wanted, UnionType):

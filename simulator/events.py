@@ -126,7 +126,9 @@ class _PhaseSimulation:
     """One phase on an empty machine: all cores enter it together."""
 
     def __init__(self, program: EventProgram, phase: ProgramPhase) -> None:
-        self.environment = simpy.Environment(initial_time=0)
+        self.environment: Any = simpy.Environment(
+            initial_time=0
+        )  # its time is whole here; SimPy's types say int | float
         self.stations = _Stations(program)
         self.norms = [tuple(u / NORM_UNIT for u in table) for table in program.norms]
         self.loads = [_Load(curve) for curve in program.curves]
