@@ -280,8 +280,13 @@ def event_program(
     from simulator.eventplan import make_program
 
     resources = broadcastable(resolve(machine, thread_count(machine, workload)))
+    chosen = options or EventOptions()
+    if chosen.smt > resources.smt_threads:
+        raise PredictionError(
+            f"{chosen.smt} threads a core do not fit {machine.id or machine.name}: its cores have {resources.smt_threads:g}"
+        )
     phases = lower(workload.operator, schedule, resources, context_of(workload))
-    return make_program(phases, resources, options or EventOptions())
+    return make_program(phases, resources, chosen)
 
 
 def _named(name: str, operator: GemmFfn | LookupFfn) -> LookupSchedule:
