@@ -142,8 +142,8 @@ class _PhaseSimulation:
             self.lanes.append(self._start(work, program.groups[work.core]))
         self.units = phase.dynamic
         self.taken = 0
-        for states in self.lanes:
-            self.environment.process(self._core(states))
+        for work, states in zip(phase.works, self.lanes, strict=True):
+            self.environment.process(self._core(work, states))
 
     def _compiled(self, kind: Kind) -> tuple[Any, ...]:
         """Fields in the order in which `_issue` and `_travel` take them apart, with the hold and the end of an idle packet."""
@@ -158,18 +158,18 @@ class _PhaseSimulation:
         states = []
         for lane in work.lanes:
             steps = lane.ramp_steps
-            state = _LaneState(work.core, lane.kinds, lane.choices, lane.starts, groups, 0)
+            state = _LaneState(work.core, (), (), lane.starts, groups, 0)
             for step in range(steps):
                 part = CREDITS * (step + 1) // steps - CREDITS * step // steps
                 self._at(work.offset_ps + lane.ramp_ps * step // steps, self._ramp, (state, part))
             states.append(state)
         return states
 
-    def _core(self, lanes: list[_LaneState]) -> Any:
+    def _core(self, work: CoreWork, lanes: list[_LaneState]) -> Any:
         """A core as a process: it issues what it has; under dynamic scheduling it takes pieces until none is left."""
         yield self.environment.timeout(0)
-        for lane in lanes:
-            self._load(lane, lane.kinds, lane.choices)
+        for lane, own in zip(lanes, work.lanes, strict=True):
+            self._load(lane, own.kinds, own.choices)
         units = self.units
         while units is not None and self.taken < len(units.pieces):
             piece = units.pieces[self.taken]
