@@ -191,7 +191,9 @@ class _Planner:
             for part in classes(source.stream, self.r, self.options.smt):
                 for remote in (False, True) if source.level < 0 and self._may_be_remote() else (False,):
                     kind, lines, run = self._kind(source, part, alone, remote)
-                    where = "" if not kind.route else "slice" if source.level >= 0 else "remote" if remote else "local"
+                    sliced = source.level + 1 in self.place.slices
+                    on_chip = "slice" if sliced and kind.route else ""
+                    where = on_chip if source.level >= 0 else "remote" if remote else "local" if kind.route else ""
                     packets = source.lines * part.lines / part.whole / lines / self.options.smt
                     items.append(_Item(len(kinds), part.lane, packets, run, where, source.level))
                     kinds.append(kind)
