@@ -278,6 +278,7 @@ def event_program(
     """What the event engine runs for one layer and call under a schedule."""
     from simulator.eventplaces import EventOptions
     from simulator.eventplan import make_program
+    from simulator.eventskew import skewed
 
     resources = broadcastable(resolve(machine, thread_count(machine, workload)))
     chosen = options or EventOptions()
@@ -286,7 +287,7 @@ def event_program(
             f"{chosen.smt} threads a core do not fit {machine.id or machine.name}: its cores have {resources.smt_threads:g}"
         )
     phases = lower(workload.operator, schedule, resources, context_of(workload))
-    return make_program(phases, resources, chosen)
+    return make_program(phases, resources, skewed(chosen, workload.operator, float(workload.batch), resources))
 
 
 def _named(name: str, operator: GemmFfn | LookupFfn) -> LookupSchedule:

@@ -10,6 +10,7 @@ import pytest
 
 from simulator.analytic import layer_seconds, phase_time
 from simulator.events import EventOptions, EventRun, run_phases
+from simulator.eventskew import skewed
 from simulator.machine import Machine
 from simulator.microbench import Probe, bytes_per_second, nanoseconds_a_line, probe_phase
 from simulator.phases import Access, Phase, Stream, Work
@@ -17,6 +18,7 @@ from simulator.predict import context_of, lower, predict, predict_events
 from simulator.resources import Resources, broadcastable, resolve
 from simulator.schedule import NAMED
 from simulator.specfile import SPEC_FOLDER, load_machine
+from simulator.workload import IndexDistribution
 from simulator.workloadfile import load_workload
 from tests.benchmemory_events import agreement
 from tests.eventqueues import queues
@@ -267,6 +269,19 @@ def test_counters_and_slices_are_bounded() -> None:
     run = run_phases(phases, r, FEW)
     assert len(run.counters) <= 2048 * len(phases)
     assert len(run.slices) <= 4 * 16 * len(phases)
+
+
+def test_skewed_rows_load_slices_and_channels_unequally() -> None:
+    r = broadcastable(resolve(CPU, 8.0))
+    op: Any = load_workload("lookupffn-t128-s8-bh4").operator
+    assert skewed(FEW, op, 512.0, r) is FEW  # uniform
+    hot = [replace(op, tables=4, output=16, indices=IndexDistribution("zipf", s)) for s in (0.5, 1.2)]
+    mild, steep = (skewed(FEW, one, 512.0, r) for one in hot)
+    for weights in (mild.slice_weights, mild.channel_weights, steep.slice_weights):
+        assert sum(weights) == pytest.approx(1.0)
+    assert max(steep.slice_weights) > max(mild.slice_weights) > 1 / 8
+    wide = skewed(FEW, replace(hot[1], output=128), 512.0, r)  # rows of 512 bytes touch every slice once
+    assert max(wide.slice_weights) == pytest.approx(1 / 8)
 
 
 def test_predict_by_events_keeps_the_schedule() -> None:
