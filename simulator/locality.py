@@ -16,9 +16,6 @@ from simulator.machine import Curve
 from simulator.phases import Access
 from simulator.resources import LevelResources, Resources
 
-LRU_RAMP = ((0.9, 0.0), (1.1, 1.0))
-"""Set-associative LRU loses a cyclic sweep over a small range around the capacity, not at one point."""
-
 HIT_QUANTUM = 1e-9
 """Miss shares are rounded to this, so that they are the same on every host."""
 
@@ -39,9 +36,28 @@ def _lookup(curve: Curve, x: Any) -> Any:
     return np.interp(x, [p[0] for p in curve], [p[1] for p in curve])
 
 
-def cyclic_miss_share(x: Any, curve: Curve = ()) -> Any:
-    """Share of a cyclic sweep's accesses that miss; x = reuse distance / capacity."""
-    return _lookup(curve or LRU_RAMP, x)
+def cyclic_miss_share(x: Any, curve: Curve = (), ways: Any = 8.0) -> Any:
+    """Share of a cyclic sweep's accesses that miss; x = reuse distance / capacity.
+
+    Consecutive lines fill sets evenly: a little beyond the capacity some sets have one line too many, and miss all of them.
+    """
+    if curve:
+        return _lookup(curve, x)
+    return np.clip((x - 1.0) * (ways + 1.0) / np.maximum(x, 1.0), 0.0, 1.0)
+
+
+SMOOTH = 5.0**0.5
+"""Half width of `step` over its standard deviation."""
+
+
+def step(distance: Any, level: LevelResources, deviation: Any) -> Any:
+    """Miss share of accesses with nearly one distance, `deviation` being that of distance / capacity: 0 well below the
+    capacity, 1 well above, smooth between; or what the level's curve says."""
+    x = distance / level.capacity_bytes
+    if level.cyclic_miss_curve:
+        return _lookup(level.cyclic_miss_curve, x)
+    u = np.minimum(np.maximum((x - 1.0) / (SMOOTH * deviation + 1e-3), -1.0), 1.0)
+    return 0.5 + u * (0.75 - 0.25 * u * u)
 
 
 def random_miss_share(x: Any, curve: Curve = ()) -> Any:
@@ -54,6 +70,11 @@ def random_miss_share(x: Any, curve: Curve = ()) -> Any:
 def level_miss_share(access: Access, level: LevelResources) -> Any:
     """Miss share of `access` in one level."""
     distance: Any
+    if access.deviation is not None:
+        if level.shared is True or level.shared is False:
+            return step(access.shared_distance_bytes if level.shared else access.core_distance_bytes, level, access.deviation)
+        chosen = np.where(level.shared, access.shared_distance_bytes, access.core_distance_bytes)
+        return step(chosen, level, access.deviation)
     if level.shared is True:
         distance = access.shared_distance_bytes
     elif level.shared is False:
@@ -64,10 +85,10 @@ def level_miss_share(access: Access, level: LevelResources) -> Any:
     cyclic = access.cyclic
     if isinstance(cyclic, float):
         if cyclic == 1.0:
-            return cyclic_miss_share(x, level.cyclic_miss_curve)
+            return cyclic_miss_share(x, level.cyclic_miss_curve, level.ways)
         if cyclic == 0.0:
             return random_miss_share(x, level.random_miss_curve)
-    return cyclic * cyclic_miss_share(x, level.cyclic_miss_curve) + (1.0 - cyclic) * random_miss_share(
+    return cyclic * cyclic_miss_share(x, level.cyclic_miss_curve, level.ways) + (1.0 - cyclic) * random_miss_share(
         x, level.random_miss_curve
     )
 
@@ -75,8 +96,8 @@ def level_miss_share(access: Access, level: LevelResources) -> Any:
 def miss_shares(access: Access, r: Resources) -> list[Any]:
     """Share of the access's bytes that go beyond each level, innermost first; never rises outwards."""
     shares: list[Any] = []
-    for level in r.levels:
-        share = level_miss_share(access, level)
+    for index, level in enumerate(r.levels):
+        share = level_miss_share(access, level) if access.misses is None else access.misses[index]
         if shares:
             share = np.minimum(share, shares[-1])
         shares.append(np.rint(share / HIT_QUANTUM) * HIT_QUANTUM)
