@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from simulator.lowering import FAR, Context
+from simulator.locality import step
 from simulator.phases import Access
 from simulator.resources import Resources
 from simulator.rowreuse import Draws, RowNest
@@ -52,7 +53,8 @@ class Loops:
     piece: Any
     row: Any
     by_tokens: Any
-    total_columns: Any
+    single: Any
+    encode_share: Any
 
 
 def loops(op: LookupFfn, schedule: LookupSchedule, threads: Any, sharers: Any, context: Context, d: Any) -> Loops:
@@ -78,10 +80,18 @@ def loops(op: LookupFfn, schedule: LookupSchedule, threads: Any, sharers: Any, c
     together = 4.0 if op.table_dtype == "int8" else 1.0
     group = np.where(single, unit, np.minimum(np.ceil(schedule.table_group / together) * together, unit))
     element = ELEMENT_BYTES[op.table_dtype]
-    stripe = np.where(single, d.columns, d.stripe)
+    stripe = d.stripe
     return Loops(workers=workers, near=np.minimum(sharers, workers), tokens=tokens, outer=outer, inner=inner, block=block,
                  group=group, unit=unit, tables=tables, stripe=stripe, columns=d.columns, piece=stripe * element,
-                 row=d.columns * element, by_tokens=d.by_tokens, total_columns=op.output)  # fmt: skip
+                 row=d.columns * element, by_tokens=d.by_tokens, single=single, encode_share=_encode_share(op, batch, outer, block, threads))  # fmt: skip
+
+
+def _encode_share(op: LookupFfn, batch: Any, outer: Any, block: Any, threads: Any) -> Any:
+    """Share of the projection's weights that one of several cores reads for one shared tile: repeats apart where blocks are few."""
+    blocks = np.ceil(outer / block)
+    few = (np.ceil(batch / block) < 4.0 * threads) & (repeats(op) > 1.0) & (op.projection == "bh4")
+    items = blocks * np.where(few, repeats(op), 1.0) / threads
+    return np.minimum(np.where(few, np.maximum(1.0 / threads, 1.0 / repeats(op)) * np.minimum(items, 1.0), items), 1.0)
 
 
 def _encode_bytes(op: LookupFfn, n: Loops, threads: Any) -> tuple[Any, Any]:
@@ -112,59 +122,63 @@ def _nest(op: LookupFfn, n: Loops, context: Context, draws: Draws, threads: Any,
     weights, buffers = _encode_bytes(op, n, threads)
     together = np.where(n.by_tokens, cores, 1.0)  # workers that draw rows of the same tables
     apart = cores / together  # workers that have tables or columns of their own
-    shards = np.maximum(n.tables / n.unit, 1.0)
-    inner, outer, tokens = n.inner * together, n.outer * together, n.tokens * together
-    sums = n.columns * 4.0 * apart * shards
-    codes = _padded(op) * 6.0
-    inputs = op.hidden * 4.0 / np.where(n.by_tokens, 1.0, np.maximum(threads / cores, 1.0))
-    encode = weights + buffers * cores + codes * outer * np.where(n.by_tokens, 1.0, 2.0)
-    own, everything = n.group * n.piece * apart, n.tables * n.row * apart
-    unit = n.unit * n.row * apart
-    crossing = n.inner / n.outer
-    others = (everything - unit) * draws.distinct(outer) * np.where(crossing < 1.0, 1.0, 0.0)
-    normal = weights + everything * draws.distinct(tokens)
-    swept = context.evicted_bytes * context.layers
+    encoding = np.where(n.by_tokens, 1.0, np.minimum(n.encode_share * cores, 1.0))
+    own_weights = weights * encoding
+    sums = n.columns * 4.0 * apart * np.maximum(n.tables / n.unit, 1.0)
+    turns = np.minimum(np.maximum(n.tokens / n.outer, 1.0), 2.0)  # shared codes lie in two places in turn
+    read = np.minimum(_codes_line(op, n.tables) * apart, _padded(op) * 6.0)
+    codes = n.outer * np.where(n.by_tokens, _padded(op) * 6.0 * cores, read * turns)
+    pieces = np.maximum(n.columns / n.stripe, 1.0)
     return RowNest(
         draws=draws,
-        own_bytes=own,
-        all_bytes=everything,
-        pass_linear=n.stripe * 4.0 * apart + _codes_line(op, n.group),
-        tile_linear=sums + inputs,
-        tile=inner,
-        tokens=tokens,
-        encode_bytes=encode * crossing + others * 0.0,
+        own_bytes=n.group * n.piece * np.where(n.single, pieces, 1.0) * apart,
+        unit_bytes=n.unit * n.row * apart,
+        all_bytes=n.tables * n.row * apart,
+        pass_linear=n.stripe * 4.0 * np.where(n.single, pieces, 1.0) * apart + _codes_line(op, n.group),
+        tile_linear=sums + op.hidden * 4.0 * np.where(n.by_tokens, 1.0, np.minimum(n.encode_share * cores * repeats(op), 1.0)),
+        inner=n.inner * together,
+        outer=n.outer * together,
+        tokens=n.tokens * together,
+        encode_bytes=own_weights + buffers * cores + codes,
         layers=context.layers,
-        between_bytes=(context.layers - 1.0) * weights + swept + normal * 0.0,
+        between_bytes=(context.layers - 1.0) * own_weights + context.evicted_bytes * context.layers,
         piece_bytes=n.piece,
+        pieces=pieces,
+        pass_pieces=np.where(n.single, pieces, 1.0),
+        pieces_apart=_power_of_two(op.tables * op.rows * n.piece),
     )
 
 
-def row_accesses(op: LookupFfn, n: Loops, context: Context, r: Resources, draws: Draws) -> tuple[Access, ...]:
-    """Accesses to table rows by age: within a pass, across tiles, first in a call by a core of rows that a sibling brought, first in
-    a call on a shared cache."""
-    core, shared = (_nest(op, n, context, draws, r.threads, cores) for cores in (1.0, n.near))
-    tile_c, call_c = core.parts()
-    tile_s, call_s = shared.parts()
-    call_s = np.minimum(call_s, call_c)
+def nests(op: LookupFfn, n: Loops, context: Context, r: Resources) -> tuple[RowNest, RowNest]:
+    """As one core and as one shared cache see it."""
+    draws = Draws(op.indices, op.rows)
+    core = _nest(op, n, context, draws, r.threads, 1.0)
+    return core, _nest(op, n, context, draws, r.threads, n.near)
+
+
+def row_accesses(op: LookupFfn, context: Context, r: Resources, core: RowNest, shared: RowNest) -> tuple[Access, ...]:
+    """Accesses to table rows by age: within a pass, across inner and outer tiles, first in a call by a core of rows that a sibling
+    brought, first in a call on a shared cache."""
+    mine, theirs = core.ends(), shared.ends()
+    together = np.minimum(theirs[2], mine[2])
     total = context.batch * op.tables * op.output * ELEMENT_BYTES[op.table_dtype]
-    shares = (1.0 - tile_c, tile_c - call_c, call_c - call_s, call_s)
+    marks = (0.0, 1.0 - mine[0], 1.0 - mine[1], 1.0 - mine[2], 1.0 - together, 1.0)
+    edges = (0.0, 1.0 - theirs[0], 1.0 - theirs[1], 1.0 - theirs[2], 1.0)
     levels: list[tuple[Any, ...]] = []
     for level in r.levels:
-        found = None if level.shared is True else core.misses(level)
-        if level.shared is False:
-            assert found is not None
-            levels.append((*found, found[2]))
-            continue
-        within, across, first = shared.misses(level)
-        ends = (0.0, 1.0 - tile_c, 1.0 - call_c, 1.0 - call_s, 1.0)
-        spans = ((0.0, 1.0 - tile_s, within), (1.0 - tile_s, 1.0 - call_s, across), (1.0 - call_s, 1.0, first))
-        parts = [_over(low, high, spans) for low, high in zip(ends, ends[1:], strict=False)]
-        if found is not None:
-            parts = [np.where(level.shared, p, f) for p, f in zip(parts, (*found, found[2]), strict=True)]
-        levels.append(tuple(parts))
+        found: tuple[Any, ...] = ()
+        if level.shared is not True:
+            found = core.misses(level)
+            found = (*found, found[3])
+        if level.shared is not False:
+            spans = tuple(zip(edges, edges[1:], shared.misses(level), strict=False))
+            parts = tuple(_over(low, high, spans) for low, high in zip(marks, marks[1:], strict=False))
+            found = tuple(np.where(level.shared, p, f) for p, f in zip(parts, found, strict=True)) if found else parts
+        levels.append(found)
     far = core.between_bytes + context.layers * core.all_bytes
     return tuple(
-        Access(total * share, far, far, misses=tuple(level[part] for level in levels)) for part, share in enumerate(shares)
+        Access(total * (high - low), far, far, misses=tuple(level[part] for level in levels))
+        for part, (low, high) in enumerate(zip(marks, marks[1:], strict=False))
     )
 
 
@@ -176,48 +190,81 @@ def _over(low: Any, high: Any, spans: Any) -> Any:
     return np.clip(total / np.maximum(high - low, 1e-12), 0.0, 1.0)
 
 
-def sum_accesses(op: LookupFfn, n: Loops, context: Context, r: Resources, draws: Draws) -> tuple[Access, ...]:
-    """Accesses to the sums: first in a tile, later groups, and the way back after the rows of a group."""
-    core, shared = (_nest(op, n, context, draws, r.threads, cores) for cores in (1.0, n.near))
-    shards = np.where(n.unit < op.tables, np.ceil(op.tables / n.unit), 1.0)
-    size = context.batch * op.output * 4.0 * shards
-    groups = np.ceil(n.unit / n.group)
-    packed = n.stripe * 4.0 * (np.maximum(_power_of_two(n.total_columns * 4.0) / (n.stripe * 4.0), 1.0) - 1.0)
-    exact = 1.0 if op.table_dtype == "int8" else 0.0
-    first = tuple(nest.all_bytes * draws.distinct(nest.tokens) + nest.tile_linear * nest.tokens + nest.encode_bytes + context.evicted_bytes
-                  for nest in (core, shared))
-    later = tuple(nest.own_bytes * draws.distinct(nest.tile) + (nest.pass_linear + sums) * nest.tile
-                  for nest, sums in ((core, packed), (shared, 0.0)))  # fmt: skip
-    back = tuple(n.group * np.minimum(n.piece, REGISTER_COLUMNS * n.piece / n.stripe) * np.minimum(k, k) for k in (1.0, n.near))
-    whole = tuple(nest.all_bytes * draws.distinct(nest.tile) + nest.tile_linear * nest.tile for nest in (core, shared))
-    deviation = 0.15
+def _stepped(size: Any, rows: tuple[Any, Any], others: tuple[Any, Any], r: Resources, core: RowNest,
+             packed: tuple[Any, Any] = (0.0, 0.0), width: Any = 64.0, apart: Any = 0.0) -> Access:  # fmt: skip
+    """Accesses with one distance: `rows` bytes of random rows and `others` that fill sets evenly pass in between, to a core and to a
+    shared cache. `packed`: bytes of `others` in runs of `width` bytes that begin `apart` bytes from each other, a power of two: they
+    fall into a part of the sets only."""
+    shares: list[Any] = []
+    for level in r.levels:
+        way = level.capacity_bytes / level.ways
+        crowd = np.maximum(np.minimum(apart, way) / width, 1.0) - 1.0
+        even = np.minimum(core.piece_bytes / way, 1.0)
+        both = []
+        for k in (0, 1):
+            total = rows[k] + others[k] + packed[k] * crowd
+            deviation = np.sqrt((1.0 - even) / level.ways * rows[k] / np.maximum(total, 1.0)) + 0.05
+            both.append(step(total, level, deviation))
+        shares.append(both[level.shared] if isinstance(level.shared, bool) else np.where(level.shared, both[1], both[0]))
+    return Access(size, rows[0] + others[0], rows[1] + others[1], misses=tuple(shares))
+
+
+def _pass(core: RowNest, shared: RowNest) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """(rows, other bytes) of one pass."""
+    both = core, shared
+    rows = tuple(nest.own_bytes * nest.draws.distinct(nest.inner) for nest in both)
+    return rows, tuple(nest.pass_linear * nest.inner for nest in both)  # type: ignore[return-value]
+
+
+def sum_accesses(op: LookupFfn, n: Loops, context: Context, r: Resources, core: RowNest, shared: RowNest) -> tuple[Access, ...]:
+    """Accesses to the sums: first in a call, by later groups, the way back after the rows of a group, and where exact sums become
+    fp32."""
+    both = core, shared
+    size = context.batch * op.output * 4.0 * np.where(n.unit < op.tables, np.ceil(op.tables / n.unit), 1.0)
+    again = size * (np.ceil(n.unit / n.group) - 1.0)
+    # Partial sums lie in the same place for every tile, outputs come round once a call.
+    far = tuple(np.where(n.unit < op.tables, nest.outer, nest.tokens) for nest in both)
+    swept = np.where((n.unit < op.tables) & (n.outer < n.tokens), 0.0, context.evicted_bytes)
+    call = tuple(nest.all_bytes * nest.draws.distinct(k) for nest, k in zip(both, far, strict=True))
+    around = tuple(nest.tile_linear * k + nest.encode_bytes + swept for nest, k in zip(both, far, strict=True))
+    rows, others = _pass(core, shared)
+    stripe = n.stripe * 4.0
+    apart = _power_of_two(op.output * 4.0)
+    sums = tuple(stripe * nest.inner for nest in both)
+    near = n.group * np.minimum(n.piece, REGISTER_COLUMNS * n.piece / n.stripe)
+    accesses = [
+        _stepped(size, call, around, r, core),  # type: ignore[arg-type]
+        _stepped(again, rows, others, r, core, sums, stripe, apart),  # type: ignore[arg-type]
+        _stepped(again, (near, near * n.near), (stripe, stripe * n.near), r, core),
+    ]
+    if op.table_dtype == "int8":
+        walked = tuple(nest.unit_bytes * nest.draws.distinct(nest.outer) for nest in both)
+        written = tuple((n.columns * 4.0 + _padded(op) * 6.0) * nest.outer for nest in both)
+        accesses.append(_stepped(size, walked, written, r, core))  # type: ignore[arg-type]
+    return tuple(accesses)
+
+
+def code_accesses(op: LookupFfn, n: Loops, context: Context, r: Resources, core: RowNest, shared: RowNest) -> tuple[Access, ...]:
+    """Accesses to codes and scores: after they were written, block by block of the outer tile, and again by later groups, stripes
+    and shards."""
+    readers = np.where(n.by_tokens, 1.0, n.workers)
+    size = context.batch * _codes_line(op, n.tables) * readers
+    passes = np.ceil(n.unit / n.group) * np.maximum(n.tables / n.unit, 1.0) * np.maximum(n.columns / n.stripe, 1.0)
+    again = context.batch * _codes_line(op, n.group) * passes * readers
+    weights, buffers = _encode_bytes(op, n, r.threads)
+    tile = n.outer * (_padded(op) * 6.0 + op.hidden * 4.0)
+    near = weights + buffers + tile
+    far = np.where(n.by_tokens | (np.asarray(r.threads) <= 1.0), near, FAR)
+    siblings = weights + buffers * n.near + tile * np.where(n.by_tokens, n.near, 1.0)
+    rows, others = _pass(core, shared)
+    sums = tuple(n.stripe * 4.0 * nest.inner for nest in (core, shared))
     return (
-        Access(size, *first, deviation=deviation),
-        Access(size * (groups - 1.0), *later, deviation=deviation),
-        Access(size * (groups - 1.0), *back, deviation=deviation),
-        *((Access(size, *whole, deviation=deviation),) if exact else ()),
+        _stepped(size, (0.0, 0.0), (far, siblings), r, core),
+        _stepped(np.maximum(again - size, 0.0), rows, others, r, core, sums, n.stripe * 4.0, _power_of_two(op.output * 4.0)),  # type: ignore[arg-type]
     )
 
 
 def _power_of_two(size: Any) -> Any:
     """The largest power of two that divides a whole number."""
     whole = np.asarray(size).astype(np.int64)
-    return (whole & -whole) * 1.0
-
-
-def code_accesses(op: LookupFfn, n: Loops, context: Context, r: Resources, draws: Draws) -> tuple[Access, ...]:
-    """Accesses to codes and scores: after they were written, and again by later groups and stripes."""
-    core, shared = (_nest(op, n, context, draws, r.threads, cores) for cores in (1.0, n.near))
-    readers = np.where(n.by_tokens, 1.0, n.workers)
-    size = context.batch * _padded(op) * 6.0 * readers
-    passes = np.ceil(n.unit / n.group) * np.maximum(n.tables / n.unit, 1.0) * np.maximum(n.columns / n.stripe, 1.0)
-    again = context.batch * _codes_line(op, n.group) * passes * np.where(n.by_tokens, 1.0, n.workers)
-    weights, buffers = _encode_bytes(op, n, r.threads)
-    # Written block by block of the outer tile, read in the same order.
-    written = weights + buffers + n.outer * _padded(op) * 6.0
-    far = np.where(n.by_tokens | (n.workers <= 1.0), written, FAR)
-    later = tuple(nest.own_bytes * draws.distinct(nest.tile) + nest.pass_linear * nest.tile for nest in (core, shared))
-    return (
-        Access(size, far, written * n.near, deviation=0.15),
-        Access(np.maximum(again - size, 0.0), *later, deviation=0.15),
-    )
+    return np.maximum(whole & -whole, 1) * 1.0

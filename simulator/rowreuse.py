@@ -36,6 +36,7 @@ class Draws:
 
     def __init__(self, distribution: IndexDistribution, rows: Any) -> None:
         self.table = None
+        self.rows = rows
         if distribution.kind != "uniform" and np.ndim(rows) == 0 and np.ndim(distribution.skew) == 0:
             self.table = _draws_table(distribution.kind, float(distribution.skew), distribution.histogram, float(rows))
         else:  # Several distributions at once: as many equally likely rows as have the entropy of each.
@@ -53,6 +54,10 @@ class Draws:
         """U(n)."""
         return self.both(tokens)[0] if self.table is None else np.interp(tokens, _GRID, self.table[0])
 
+    def missing(self, kept_rows: Any) -> Any:
+        """Miss share where the `kept_rows` rows that were used last are kept (Che's approximation)."""
+        return self.both(self.window(1.0, 0.0, kept_rows))[1]
+
     def window(self, row_bytes: Any, linear_bytes: Any, room: Any) -> Any:
         """Tokens n after which row_bytes U(n) + linear_bytes n fill `room` (0 where there is none).
 
@@ -61,8 +66,7 @@ class Draws:
         room = np.maximum(room, 0.0)
         n = room / (row_bytes + linear_bytes)
         slope = np.maximum(linear_bytes, row_bytes * 1e-6)
-        most = self.rows if self.table is None else self.table[0][-1]
-        n = np.maximum(n, (room - row_bytes * most) / slope)
+        n = np.maximum(n, (room - row_bytes * self.rows) / slope)
         for _ in range(_STEPS):
             touched, fresh = self.both(n)
             n = n + np.maximum(room - row_bytes * touched - linear_bytes * n, 0.0) / (row_bytes * fresh + slope)
@@ -79,71 +83,91 @@ def _draws_table(kind: Any, skew: float, histogram: tuple[float, ...], rows: flo
 
 @dataclass(frozen=True)
 class RowNest:
-    """One table stream as one core or one shared cache sees it.
+    """One stream of table rows as one core or one shared cache sees it.
 
-    `own_bytes`: bytes of one row index within a pass; `all_bytes`: over all tables of the worker; `pass_linear`, `tile_linear`: other
-    bytes a token in a pass, and in a tile; `tile`, `tokens`: tokens of a tile and of a call; `encode_bytes`: kept and
-    touched once between tiles; `layers`, `between_bytes`: what passes between two calls of one layer beside rows (other layers'
-    weights, evicted bytes); `piece_bytes`: contiguous bytes of a row.
+    `own_bytes`, `unit_bytes`, `all_bytes`: bytes of one row index within a pass, over the tables that an inner tile walks, and over
+    all tables of the worker; `pass_linear`, `tile_linear`: other bytes a token in a pass, and in a tile; `inner`, `outer`,
+    `tokens`: tokens of a pass, of what is encoded together, of a call; `encode_bytes`: kept near and touched once between outer
+    tiles; `layers`, `between_bytes`: what passes between two calls of a layer beside rows; `piece_bytes`: contiguous bytes of a row;
+    `pieces`: of one row, `pieces_apart` bytes from each other: where that is a multiple of a way, all fall into the same sets.
+    `pass_pieces`: those that a pass visits.
     """
 
     draws: Draws
     own_bytes: Number
+    unit_bytes: Number
     all_bytes: Number
     pass_linear: Number
     tile_linear: Number
-    tile: Number
+    inner: Number
+    outer: Number
     tokens: Number
     encode_bytes: Number
     layers: Number
     between_bytes: Number
     piece_bytes: Number
+    pieces: Number
+    pass_pieces: Number
+    pieces_apart: Number
 
-    def parts(self) -> tuple[Any, Any]:
-        """Shares of accesses that are the first to their row in a tile, and in a call."""
-        return self.draws.distinct(self.tile) / self.tile, self.draws.distinct(self.tokens) / self.tokens
+    def ends(self) -> tuple[Any, Any, Any]:
+        """Shares of accesses that are the first to their row in a pass, in an outer tile, and in a call."""
+        return tuple(self.draws.distinct(n) / n for n in (self.inner, self.outer, self.tokens))  # type: ignore[return-value]
 
-    def misses(self, level: LevelResources) -> tuple[Any, Any, Any]:
-        """Miss shares (within a pass, across tiles, across calls) in a level."""
-        capacity = level.capacity_bytes
-        even = np.minimum(self.piece_bytes * level.ways / capacity, 1.0)
-        deviation = np.sqrt((1.0 - even) / level.ways)
-        window = self.draws.window(self.all_bytes, self.tile_linear, capacity - self.encode_bytes)
+    def misses(self, level: LevelResources) -> tuple[Any, Any, Any, Any]:
+        """Miss shares in a level: within a pass, across inner tiles, across outer tiles, across calls."""
+        capacity, ways = level.capacity_bytes, level.ways
+        way = capacity / ways
+        crowd = np.maximum(self.pieces * np.minimum(self.pieces_apart / way, 1.0), 1.0)
+        alone = np.minimum(crowd, self.pass_pieces)
+        even = np.minimum(self.piece_bytes / way, 1.0)
+        deviation = np.sqrt((1.0 - even) * crowd / ways)
+        # What fits of the tables leaves no room for chance: their rows cover all sets alike.
+        sparse = np.maximum(1.0 - capacity / (self.all_bytes * self.draws.rows), 0.0)
+        room = np.maximum(capacity - (crowd - 1.0) * way * sparse, 1.0)
+        within = self._within(np.maximum(capacity - (alone - 1.0) * way * sparse, 1.0))
+        less = capacity - room
+        middle = self.draws.window(self.unit_bytes, self.tile_linear, room)
+        window = self.draws.window(self.all_bytes, self.tile_linear, room - self.encode_bytes)
         return (
-            self._within(capacity),
-            self._across(level, deviation, window),
-            self._calls(level, deviation, window),
+            within,
+            self._across(self.inner, self.outer, self.unit_bytes, less, level, deviation, middle),
+            self._across(self.outer, self.tokens, self.all_bytes, less + self.encode_bytes, level, deviation, window),
+            self._calls(level, deviation, window, less, (crowd - 1.0) * way),
         )
 
     def _within(self, capacity: Any) -> Any:
-        t, d = self.tile, self.draws
+        t, d = self.inner, self.draws
         n = np.minimum(d.window(self.own_bytes, self.pass_linear, capacity), t)
         touched, fresh = d.both(n)
         found = n - touched + (t - n) * (1.0 - fresh)
         return 1.0 - np.clip(found / np.maximum(t - d.distinct(t), 1e-12), 0.0, 1.0)
 
-    def _across(self, level: LevelResources, deviation: Any, window: Any) -> Any:
-        t, d = self.tile, self.draws
+    def _across(self, t: Any, until: Any, size: Any, kept: Any, level: LevelResources, deviation: Any, window: Any) -> Any:
+        """Rows that an earlier tile of t tokens touched, in a stretch of `until` tokens: the tile before at one distance, others by
+        the window."""
+        d = self.draws
         here, two = d.distinct(t), d.distinct(2.0 * t)
         near = 2.0 * here - two
-        once = step(self.all_bytes * here + self.tile_linear * t + self.encode_bytes, level, deviation)
+        once = step(size * here + self.tile_linear * t + kept, level, deviation * np.sqrt(1.0 - here / d.rows))
         n = np.maximum(window - 0.5 * t, t)
         later = _span(d, t, n) - near
-        most = _span(d, t, np.maximum(self.tokens - t, t)) - near
+        most = _span(d, t, np.maximum(until - t, t)) - near
         far = 1.0 - np.clip(later / np.maximum(most, 1e-12), 0.0, 1.0)
         return (near * once + most * far) / np.maximum(near + most, 1e-12)
 
-    def _calls(self, level: LevelResources, deviation: Any, window: Any) -> Any:
+    def _calls(self, level: LevelResources, deviation: Any, window: Any, less: Any, clump: Any) -> Any:
         b, d = self.tokens, self.draws
         here, two = d.distinct(b), d.distinct(2.0 * b)
         near = 2.0 * here - two
-        kept = self.tile_linear * b + self.encode_bytes + self.between_bytes
+        kept = self.tile_linear * b + self.encode_bytes + self.between_bytes + less
         size = self.layers * self.all_bytes
+        clumped = clump * np.maximum(1.0 - level.capacity_bytes / (size * d.rows), 0.0) - less
         distance = size * here + kept
-        several = 1.0 - self.tile / b  # calls of one tile visit their tables at one distance
+        several = 1.0 - self.inner / b  # calls of one pass visit their tables at one distance
         spread = 0.4 * several * self.all_bytes * here / distance
-        once = step(distance, level, np.sqrt(deviation * deviation + spread * spread))
-        n = d.window(size, 0.0, level.capacity_bytes - kept)
+        once = step(distance, level, np.sqrt(deviation * deviation * (1.0 - here / d.rows) + spread * spread))
+        n = d.window(size, 0.0, level.capacity_bytes - kept - clumped)
         later = np.clip((_span(d, b, np.maximum(n - 0.5 * b, b)) - near) / np.maximum(here - near, 1e-12), 0.0, 1.0)
         hot = np.where(self.layers <= 1.0, several, 0.0)
         smooth = 1.0 - np.clip(_span(d, b, np.maximum(n, window)) / here, 0.0, 1.0)

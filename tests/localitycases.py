@@ -267,8 +267,11 @@ def _power(draw: Any, low: int, high: int) -> int:
 
 
 def _draw_machine(draw: Any, threads: int) -> Machine:
-    first, second = _power(draw, 12, 15), _power(draw, 15, 18)
-    third = max(_power(draw, 18, 21), 2 * second)
+    """Sizes in the proportions of real machines: the private caches of all cores do not exceed half of the last level."""
+    third = _power(draw, 18, 21)
+    second = min(_power(draw, 15, 18), max(third // (2 * threads), 16 * KIB))
+    first = min(_power(draw, 12, 15), second // 4)
+    third = max(third, 2 * threads * second)
     ways = (int(draw.choice([4, 8])), int(draw.choice([8, 16])), int(draw.choice([8, 16])))
     inclusion = str(draw.choice(["inclusive", "exclusive"])) if threads == 1 else "inclusive"
     return small_machine((first, second, third), ways, threads, inclusion)
@@ -327,12 +330,12 @@ def _draw_gather(draw: Any, index: int) -> Case | None:
 
 
 def _draw_gemm(draw: Any, index: int) -> Case | None:
-    threads = _draw_sharers(draw)
+    threads = int(draw.choice([1, 1, 2, 4]))
     dtype = str(draw.choice(["fp32", "bf16", "int8"]))
-    hidden, wide = 64 * int(draw.integers(1, 5)), 64 * int(draw.integers(2, 17))
+    hidden, wide = 64 * threads * int(draw.integers(1, 3)), 64 * threads * int(draw.integers(1, 7))
     op = GemmFfn(float(hidden), float(wide), dtype=dtype)  # type: ignore[arg-type]
     schedule = GemmSchedule(float(draw.choice([32, 128, 1e9])), float(draw.choice([1, 4, 1e9])), 0.0)
-    batch, layers = int(2.0 ** draw.uniform(0.0, 9.0)), int(draw.choice([1, 2, 4]))
+    batch, layers = int(draw.integers(1, 7)), int(draw.choice([1, 2, 4]))
     if batch * hidden * wide * layers * 2 / 64 * 0.5 > 6e6:
         return None
     evicted = 0.0 if layers == 1 or draw.random() < 0.5 else float(int(2.0 ** draw.uniform(12, 19)))
