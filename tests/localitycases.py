@@ -81,8 +81,8 @@ COMPARED: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
         "accumulators": (("gather", "accumulators"),),
         "codes": (("gather", "codes"), ("gather", "scores")),
     },
-    "gemm_up": {name: (("gemm_up", name),) for name in ("weights", "activations", "outputs")},
-    "gemm_down": {name: (("gemm_down", name),) for name in ("weights", "activations", "outputs")},
+    "gemm_up": {"weights": (("gemm_up", "weights"),)},
+    "gemm_down": {"weights": (("gemm_down", "weights"),)},
 }
 
 
@@ -244,7 +244,7 @@ def outcome(case: Case) -> Outcome:
         hits = simulate(case).stream_hits
         calls = calls_of(case)[1] * case.layers
         for phase in phases:
-            for stream in phase.streams if phase.name in COMPARED else ():
+            for stream in (s for s in phase.streams if s.name in COMPARED.get(phase.name, {})):
                 numbers = [STREAMS.index(names) for names in COMPARED[phase.name][stream.name]]
                 own = hits[numbers].sum(axis=0)
                 misses = tuple(m / LINE * calls for m in stream_misses(stream, r))
