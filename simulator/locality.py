@@ -53,9 +53,13 @@ SMOOTH = 5.0**0.5
 def step(distance: Any, level: LevelResources, deviation: Any) -> Any:
     """Miss share of accesses with nearly one distance, `deviation` being that of distance / capacity: 0 well below the
     capacity, 1 well above, smooth between; or what the level's curve says."""
-    x = distance / level.capacity_bytes
     if level.cyclic_miss_curve:
-        return _lookup(level.cyclic_miss_curve, x)
+        return _lookup(level.cyclic_miss_curve, distance / level.capacity_bytes)
+    return smooth_step(distance / level.capacity_bytes, deviation)
+
+
+def smooth_step(x: Any, deviation: Any) -> Any:
+    """A cubic from 0 to 1 around 1 with the slope and width of a normal distribution."""
     u = np.minimum(np.maximum((x - 1.0) / (SMOOTH * deviation + 1e-3), -1.0), 1.0)
     return 0.5 + u * (0.75 - 0.25 * u * u)
 

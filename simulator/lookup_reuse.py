@@ -134,11 +134,12 @@ def _nest(op: LookupFfn, n: Loops, context: Context, draws: Draws, threads: Any,
         own_bytes=n.group * n.piece * np.where(n.single, pieces, 1.0) * apart,
         unit_bytes=n.unit * n.row * apart,
         all_bytes=n.tables * n.row * apart,
-        pass_linear=n.stripe * 4.0 * np.where(n.single, pieces, 1.0) * apart + _codes_line(op, n.group),
+        pass_linear=_codes_line(op, n.group) * apart,
         tile_linear=sums + op.hidden * 4.0 * np.where(n.by_tokens, 1.0, np.minimum(n.encode_share * cores * repeats(op), 1.0)),
         inner=n.inner * together,
         outer=n.outer * together,
         tokens=n.tokens * together,
+        encode_weights=own_weights,
         encode_bytes=own_weights + buffers * cores + codes,
         layers=context.layers,
         between_bytes=(context.layers - 1.0) * own_weights + context.evicted_bytes * context.layers,
@@ -146,6 +147,10 @@ def _nest(op: LookupFfn, n: Loops, context: Context, draws: Draws, threads: Any,
         pieces=pieces,
         pass_pieces=np.where(n.single, pieces, 1.0),
         pieces_apart=_power_of_two(op.tables * op.rows * n.piece),
+        sum_linear=n.stripe * 4.0 * np.where(n.single, pieces, 1.0) * apart,
+        sum_width=n.stripe * 4.0 * np.where(n.single, pieces, 1.0),
+        sum_apart=_power_of_two(op.output * 4.0),
+        apart=apart,
     )
 
 
@@ -190,30 +195,36 @@ def _over(low: Any, high: Any, spans: Any) -> Any:
     return np.clip(total / np.maximum(high - low, 1e-12), 0.0, 1.0)
 
 
-def _stepped(size: Any, rows: tuple[Any, Any], others: tuple[Any, Any], r: Resources, core: RowNest,
-             packed: tuple[Any, Any] = (0.0, 0.0), width: Any = 64.0, apart: Any = 0.0) -> Access:  # fmt: skip
+def _stepped(size: Any, rows: tuple[Any, Any], others: tuple[Any, Any], r: Resources, nests: tuple[RowNest, RowNest],
+             sums: tuple[Any, Any] = (0.0, 0.0), are_sums: bool = False) -> Access:  # fmt: skip
     """Accesses with one distance: `rows` bytes of random rows and `others` that fill sets evenly pass in between, to a core and to a
-    shared cache. `packed`: bytes of `others` in runs of `width` bytes that begin `apart` bytes from each other, a power of two: they
-    fall into a part of the sets only."""
+    shared cache, and `sums` bytes of sums that fall into some sets only: into those of the accesses themselves if they `are_sums`."""
     shares: list[Any] = []
+    has_sums = not isinstance(sums[0], float)
     for level in r.levels:
         way = level.capacity_bytes / level.ways
-        crowd = np.maximum(np.minimum(apart, way) / width, 1.0) - 1.0
-        even = np.minimum(core.piece_bytes / way, 1.0)
+        even = np.minimum(nests[0].piece_bytes / way, 1.0)
         both = []
-        for k in (0, 1):
-            total = rows[k] + others[k] + packed[k] * crowd
-            deviation = np.sqrt((1.0 - even) / level.ways * rows[k] / np.maximum(total, 1.0)) + 0.05
-            both.append(step(total, level, deviation))
+        for nest, row, other, packed in zip(nests, rows, others, sums, strict=True):
+            sets = nest.sum_sets(way)
+            near = row + other
+            total = near + packed / sets
+            deviation = np.sqrt((1.0 - even) / level.ways * row / np.maximum(total, 1.0)) + 0.05
+            share = step(total, level, deviation)
+            if not are_sums and has_sums:
+                share = share * sets + (1.0 - sets) * step(near, level, deviation)
+            both.append(share)
         shares.append(both[level.shared] if isinstance(level.shared, bool) else np.where(level.shared, both[1], both[0]))
     return Access(size, rows[0] + others[0], rows[1] + others[1], misses=tuple(shares))
 
 
-def _pass(core: RowNest, shared: RowNest) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """(rows, other bytes) of one pass."""
+def _next_group(core: RowNest, shared: RowNest) -> tuple[Any, Any, Any]:
+    """(rows, other bytes, sums) between a token's visits in two passes: later tokens of the one, earlier ones of the other."""
     both = core, shared
-    rows = tuple(nest.own_bytes * nest.draws.distinct(nest.inner) for nest in both)
-    return rows, tuple(nest.pass_linear * nest.inner for nest in both)  # type: ignore[return-value]
+    less = tuple(np.maximum(nest.inner - nest.inner / np.maximum(core.inner, 1.0), 0.0) for nest in both)
+    rows = tuple(2.0 * nest.own_bytes * nest.draws.distinct(0.5 * n) for nest, n in zip(both, less, strict=True))
+    others = tuple(nest.pass_linear * n for nest, n in zip(both, less, strict=True))
+    return rows, others, tuple(nest.sum_linear * n for nest, n in zip(both, less, strict=True))
 
 
 def sum_accesses(op: LookupFfn, n: Loops, context: Context, r: Resources, core: RowNest, shared: RowNest) -> tuple[Access, ...]:
@@ -227,20 +238,21 @@ def sum_accesses(op: LookupFfn, n: Loops, context: Context, r: Resources, core: 
     swept = np.where((n.unit < op.tables) & (n.outer < n.tokens), 0.0, context.evicted_bytes)
     call = tuple(nest.all_bytes * nest.draws.distinct(k) for nest, k in zip(both, far, strict=True))
     around = tuple(nest.tile_linear * k + nest.encode_bytes + swept for nest, k in zip(both, far, strict=True))
-    rows, others = _pass(core, shared)
-    stripe = n.stripe * 4.0
-    apart = _power_of_two(op.output * 4.0)
-    sums = tuple(stripe * nest.inner for nest in both)
+    # An output of one layer is the input of the next, read before that one's projection.
+    twice = np.minimum(context.layers - 1.0, 1.0) * core.encode_weights * n.outer / n.tokens
+    around = tuple(a + twice for a in around)
+    rows, others, sums = _next_group(core, shared)
     near = n.group * np.minimum(n.piece, REGISTER_COLUMNS * n.piece / n.stripe)
+    beside = n.stripe * 4.0 + _codes_line(op, n.group)
     accesses = [
-        _stepped(size, call, around, r, core),  # type: ignore[arg-type]
-        _stepped(again, rows, others, r, core, sums, stripe, apart),  # type: ignore[arg-type]
-        _stepped(again, (near, near * n.near), (stripe, stripe * n.near), r, core),
+        _stepped(size, call, around, r, both),  # type: ignore[arg-type]
+        _stepped(again, rows, others, r, both, sums, are_sums=True),
+        _stepped(again, (near, near * n.near), (beside, beside * n.near), r, both),
     ]
     if op.table_dtype == "int8":
         walked = tuple(nest.unit_bytes * nest.draws.distinct(nest.outer) for nest in both)
-        written = tuple((n.columns * 4.0 + _padded(op) * 6.0) * nest.outer for nest in both)
-        accesses.append(_stepped(size, walked, written, r, core))  # type: ignore[arg-type]
+        written = tuple((n.columns * 4.0 + _padded(op) * 6.0) * nest.outer * nest.apart for nest in both)
+        accesses.append(_stepped(size, walked, written, r, both))  # type: ignore[arg-type]
     return tuple(accesses)
 
 
@@ -256,11 +268,11 @@ def code_accesses(op: LookupFfn, n: Loops, context: Context, r: Resources, core:
     near = weights + buffers + tile
     far = np.where(n.by_tokens | (np.asarray(r.threads) <= 1.0), near, FAR)
     siblings = weights + buffers * n.near + tile * np.where(n.by_tokens, n.near, 1.0)
-    rows, others = _pass(core, shared)
-    sums = tuple(n.stripe * 4.0 * nest.inner for nest in (core, shared))
+    rows, others, sums = _next_group(core, shared)
+    both = core, shared
     return (
-        _stepped(size, (0.0, 0.0), (far, siblings), r, core),
-        _stepped(np.maximum(again - size, 0.0), rows, others, r, core, sums, n.stripe * 4.0, _power_of_two(op.output * 4.0)),  # type: ignore[arg-type]
+        _stepped(size, (0.0, 0.0), (far, siblings), r, both),
+        _stepped(np.maximum(again - size, 0.0), rows, others, r, both, sums),
     )
 
 

@@ -20,8 +20,8 @@ from simulator.workload import WEIGHT_BYTES, GemmFfn
 REGISTER_TOKENS = 6.0
 """Tokens that share one load of a weight vector in the micro-kernel (64 x 6 fp32 on AVX-512)."""
 
-PANEL_OUTPUTS = 64.0
-"""Outputs of one packed panel of weights."""
+SIDE_BY_SIDE_BYTES = 4096.0
+"""What one group of threads reads before another one gets to the same weights: they start at a barrier and walk alike."""
 
 ACTIVATION_BYTES = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0, "int8-weight-only": 1.0, "int4-weight-only": 1.0}
 """Bytes of one activation as the GEMM reads it; weight-only formats quantise activations by groups on the fly."""
@@ -118,7 +118,7 @@ class _Grid:
         core_far = everything / self.columns_split + rest
         shared_far = everything * self.columns_shared + rest * np.maximum(1.0, self.sharers / self.columns_split)
         # Groups walk the panels side by side: a sibling finds what the first of them fetched a moment ago.
-        beside = PANEL_OUTPUTS * depth * self.weight_bytes * self.groups
+        beside = SIDE_BY_SIDE_BYTES * self.groups
         core_near = size / self.columns_split + self.block * (depth + outputs) * self.element
         shared_near = size * self.columns_shared + self.block * (depth + outputs) * self.element
         return Stream(

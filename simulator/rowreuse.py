@@ -17,17 +17,18 @@ set, a binomial number with relative variance (1 - row / way bytes) / W.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
-from simulator.locality import step
+from simulator.locality import smooth_step, step
 from simulator.resources import LevelResources
 from simulator.workload import IndexDistribution, effective_rows, row_probabilities
 
 Number = Any
 _STEPS = 4
+_EDGES = (0.15, 0.4, 0.8, 1.4, 2.3)
 _GRID = np.concatenate([[0.0], np.geomspace(0.25, 1e9, 240)])
 
 
@@ -90,7 +91,8 @@ class RowNest:
     `tokens`: tokens of a pass, of what is encoded together, of a call; `encode_bytes`: kept near and touched once between outer
     tiles; `layers`, `between_bytes`: what passes between two calls of a layer beside rows; `piece_bytes`: contiguous bytes of a row;
     `pieces`: of one row, `pieces_apart` bytes from each other: where that is a multiple of a way, all fall into the same sets.
-    `pass_pieces`: those that a pass visits.
+    `pass_pieces`: those that a pass visits. `sum_linear`: bytes of sums a token of a pass, beside pass_linear, in runs of `sum_width`
+    that begin `sum_apart` bytes from each other and so fall into some of the sets. `apart`: workers with tables of their own.
     """
 
     draws: Draws
@@ -102,6 +104,7 @@ class RowNest:
     inner: Number
     outer: Number
     tokens: Number
+    encode_weights: Number
     encode_bytes: Number
     layers: Number
     between_bytes: Number
@@ -109,6 +112,10 @@ class RowNest:
     pieces: Number
     pass_pieces: Number
     pieces_apart: Number
+    sum_linear: Number
+    sum_width: Number
+    sum_apart: Number
+    apart: Number
 
     def ends(self) -> tuple[Any, Any, Any]:
         """Shares of accesses that are the first to their row in a pass, in an outer tile, and in a call."""
@@ -125,7 +132,7 @@ class RowNest:
         # What fits of the tables leaves no room for chance: their rows cover all sets alike.
         sparse = np.maximum(1.0 - capacity / (self.all_bytes * self.draws.rows), 0.0)
         room = np.maximum(capacity - (crowd - 1.0) * way * sparse, 1.0)
-        within = self._within(np.maximum(capacity - (alone - 1.0) * way * sparse, 1.0))
+        within = self._within(level, np.sqrt((1.0 - even) * alone / ways), (alone - 1.0) * way * sparse)
         less = capacity - room
         middle = self.draws.window(self.unit_bytes, self.tile_linear, room)
         window = self.draws.window(self.all_bytes, self.tile_linear, room - self.encode_bytes)
@@ -136,12 +143,41 @@ class RowNest:
             self._calls(level, deviation, window, less, (crowd - 1.0) * way),
         )
 
-    def _within(self, capacity: Any) -> Any:
+    def gaps(self) -> tuple[tuple[Any, Any, Any], ...]:
+        """(share, distinct bytes of rows and others, tokens) of the reuses within a pass, by gap."""
         t, d = self.inner, self.draws
-        n = np.minimum(d.window(self.own_bytes, self.pass_linear, capacity), t)
-        touched, fresh = d.both(n)
-        found = n - touched + (t - n) * (1.0 - fresh)
-        return 1.0 - np.clip(found / np.maximum(t - d.distinct(t), 1e-12), 0.0, 1.0)
+        scale = t * d.rows / (t + d.rows)
+        found: list[tuple[Any, Any, Any]] = []
+        whole = np.maximum(t - d.distinct(t), 1e-12)
+        before: Any = 0.0
+        last: Any = 0.0
+        for edge in (*_EDGES, None):
+            n = t if edge is None else np.minimum(edge * scale, t)
+            touched, fresh = d.both(n)
+            share = (n - touched + (t - n) * (1.0 - fresh)) / whole
+            middle = 0.5 * (last + np.minimum(n, last + 2.0 * scale))
+            found.append((share - before, self.own_bytes * d.distinct(middle) + self.pass_linear * middle, middle))
+            before, last = share, n
+        return tuple(found)
+
+    def sum_sets(self, way: Any) -> Any:
+        """Share of the sets of a cache that sums of one pass fall into."""
+        return np.minimum(self.sum_width / np.minimum(self.sum_apart, way), 1.0)
+
+    def _within(self, level: LevelResources, deviation: Any, less: Any) -> Any:
+        share = self.sum_sets(level.capacity_bytes / level.ways)
+        packed = self.sum_linear / share
+        room = 1.0 / level.capacity_bytes
+        total: Any = 0.0
+        for weight, near, tokens in self.gaps_found:
+            crowded = smooth_step((near + less + packed * tokens) * room, deviation)
+            total = total + weight * (crowded * share + (1.0 - share) * smooth_step((near + less) * room, deviation))
+        return np.clip(total, 0.0, 1.0)
+
+    @cached_property
+    def gaps_found(self) -> tuple[tuple[Any, Any, Any], ...]:
+        """`gaps`, once."""
+        return self.gaps()
 
     def _across(self, t: Any, until: Any, size: Any, kept: Any, level: LevelResources, deviation: Any, window: Any) -> Any:
         """Rows that an earlier tile of t tokens touched, in a stretch of `until` tokens: the tile before at one distance, others by
