@@ -196,22 +196,21 @@ def _over(low: Any, high: Any, spans: Any) -> Any:
 
 
 def _stepped(size: Any, rows: tuple[Any, Any], others: tuple[Any, Any], r: Resources, nests: tuple[RowNest, RowNest],
-             sums: tuple[Any, Any] = (0.0, 0.0), are_sums: bool = False) -> Access:  # fmt: skip
+             sums: tuple[Any, Any] | None = None, are_sums: bool = False, spread: Any = 0.05) -> Access:  # fmt: skip
     """Accesses with one distance: `rows` bytes of random rows and `others` that fill sets evenly pass in between, to a core and to a
     shared cache, and `sums` bytes of sums that fall into some sets only: into those of the accesses themselves if they `are_sums`."""
     shares: list[Any] = []
-    has_sums = not isinstance(sums[0], float)
     for level in r.levels:
         way = level.capacity_bytes / level.ways
         even = np.minimum(nests[0].piece_bytes / way, 1.0)
         both = []
-        for nest, row, other, packed in zip(nests, rows, others, sums, strict=True):
+        for nest, row, other, packed in zip(nests, rows, others, sums or (0.0, 0.0), strict=True):
             sets = nest.sum_sets(way)
             near = row + other
             total = near + packed / sets
-            deviation = np.sqrt((1.0 - even) / level.ways * row / np.maximum(total, 1.0)) + 0.05
+            deviation = np.sqrt((1.0 - even) / level.ways * row / np.maximum(total, 1.0)) + spread
             share = step(total, level, deviation)
-            if not are_sums and has_sums:
+            if sums is not None and not are_sums:
                 share = share * sets + (1.0 - sets) * step(near, level, deviation)
             both.append(share)
         shares.append(both[level.shared] if isinstance(level.shared, bool) else np.where(level.shared, both[1], both[0]))
@@ -264,14 +263,20 @@ def code_accesses(op: LookupFfn, n: Loops, context: Context, r: Resources, core:
     passes = np.ceil(n.unit / n.group) * np.maximum(n.tables / n.unit, 1.0) * np.maximum(n.columns / n.stripe, 1.0)
     again = context.batch * _codes_line(op, n.group) * passes * readers
     weights, buffers = _encode_bytes(op, n, r.threads)
-    tile = n.outer * (_padded(op) * 6.0 + op.hidden * 4.0)
-    near = weights + buffers + tile
-    far = np.where(n.by_tokens | (np.asarray(r.threads) <= 1.0), near, FAR)
-    siblings = weights + buffers * n.near + tile * np.where(n.by_tokens, n.near, 1.0)
+    wide = projection_outputs(op) * 4.0
+    codes = _padded(op) * 6.0
+    # The last block of a tile was encoded a moment ago; between those before and the gather lies what encoding touches.
+    blocks = np.maximum(n.outer / n.block / np.where(n.by_tokens, 1.0, r.threads), 1.0)
+    tile = n.outer * (codes + op.hidden * 4.0)
+    walked = tuple(np.where(n.single, nest.own_bytes * nest.draws.distinct(0.5 * nest.outer), 0.0) for nest in (core, shared))
+    mine = np.where(n.by_tokens | (np.asarray(r.threads) <= 1.0), 0.0, FAR)
+    late = n.block * (wide + codes)
+    early = weights + buffers + tile, weights + buffers * n.near + tile * np.where(n.by_tokens, n.near, 1.0)
     rows, others, sums = _next_group(core, shared)
     both = core, shared
     return (
-        _stepped(size, (0.0, 0.0), (far, siblings), r, both),
+        _stepped(size / blocks, walked, (late + mine, late * n.near), r, both, spread=0.3),  # type: ignore[arg-type]
+        _stepped(size - size / blocks, walked, (early[0] + mine, early[1]), r, both, spread=0.2),  # type: ignore[arg-type]
         _stepped(np.maximum(again - size, 0.0), rows, others, r, both, sums),
     )
 
