@@ -8,6 +8,7 @@ last-level caches are hashed, partitioned and shared with others.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,38 @@ SMOOTH = 5.0**0.5
 """Half width of `step` over its standard deviation."""
 
 
-def step(distance: Any, level: LevelResources, deviation: Any) -> Any:
-    """Miss share of accesses with nearly one distance, `deviation` being that of distance / capacity: 0 well below the
-    capacity, 1 well above, smooth between; or what the level's curve says."""
-    if level.cyclic_miss_curve:
-        return _lookup(level.cyclic_miss_curve, distance / level.capacity_bytes)
-    return smooth_step(distance / level.capacity_bytes, deviation)
+@dataclass(frozen=True)
+class Levels:
+    """All levels of some resources at once: a leading axis of levels, then points, then schedules (of length 1)."""
+
+    capacity_bytes: Any
+    ways: Any
+    cyclic_curves: tuple[Curve, ...]
+
+    @classmethod
+    def of(cls, r: Resources) -> Levels:
+        """Of resources whose fields broadcast."""
+        return cls(
+            stacked([level.capacity_bytes for level in r.levels]),
+            stacked([level.ways for level in r.levels]),
+            tuple(level.cyclic_miss_curve for level in r.levels),
+        )
+
+    def step(self, distance: Any, deviation: Any) -> Any:
+        """Miss share of accesses with nearly one distance, `deviation` being that of distance / capacity: 0 well below the
+        capacity, 1 well above, smooth between; or what a level's curve says."""
+        x = distance / self.capacity_bytes
+        share = smooth_step(x, deviation)
+        for index, curve in enumerate(self.cyclic_curves):
+            if curve:
+                share[..., index, :, :] = _lookup(curve, x[..., index, :, :])
+        return share
+
+
+def stacked(values: list[Any]) -> Any:
+    """Values of the levels, each with points and schedules as its axes, along a new first axis."""
+    two = [np.atleast_2d(np.asarray(value, dtype=float)) for value in values]
+    return np.stack(np.broadcast_arrays(*two))
 
 
 def smooth_step(x: Any, deviation: Any) -> Any:
@@ -74,11 +101,6 @@ def random_miss_share(x: Any, curve: Curve = ()) -> Any:
 def level_miss_share(access: Access, level: LevelResources) -> Any:
     """Miss share of `access` in one level."""
     distance: Any
-    if access.deviation is not None:
-        if level.shared is True or level.shared is False:
-            return step(access.shared_distance_bytes if level.shared else access.core_distance_bytes, level, access.deviation)
-        chosen = np.where(level.shared, access.shared_distance_bytes, access.core_distance_bytes)
-        return step(chosen, level, access.deviation)
     if level.shared is True:
         distance = access.shared_distance_bytes
     elif level.shared is False:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from simulator.lowering import FAR, Context
-from simulator.locality import step
+from simulator.locality import Levels, stacked
 from simulator.phases import Access
 from simulator.resources import Resources
 from simulator.rowreuse import Draws, RowNest
@@ -154,130 +154,156 @@ def _nest(op: LookupFfn, n: Loops, context: Context, draws: Draws, threads: Any,
     )
 
 
-def nests(op: LookupFfn, n: Loops, context: Context, r: Resources) -> tuple[RowNest, RowNest]:
-    """As one core and as one shared cache see it."""
-    draws = Draws(op.indices, op.rows)
-    core = _nest(op, n, context, draws, r.threads, 1.0)
-    return core, _nest(op, n, context, draws, r.threads, n.near)
+@dataclass(frozen=True)
+class Gather:
+    """The gather of one worker against the levels of a machine: the nest as each level sees it. `axes`: of the numbers that came in."""
+
+    op: LookupFfn
+    n: Loops
+    context: Context
+    threads: Any
+    nest: RowNest
+    levels: Levels
+    shared: tuple[Any, ...]
+    cores: Any
+    on_shared: Any
+    axes: int
+
+    def apart(self, stack: Any) -> tuple[Any, ...]:
+        """Values of the levels, with as many axes as came in."""
+        found = np.broadcast_to(stack, np.broadcast_shapes(np.shape(stack), (len(self.shared), 1, 1)))
+        if self.axes == 2:
+            return tuple(found)
+        return tuple(float(v[0, 0]) if self.axes == 0 else v[0] for v in found)
 
 
-def row_accesses(op: LookupFfn, context: Context, r: Resources, core: RowNest, shared: RowNest) -> tuple[Access, ...]:
+def gather_of(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context, n: Loops) -> Gather:
+    """The gather under a schedule: a private cache sees one worker, a shared one all workers on it."""
+    shared = tuple(level.shared for level in r.levels)
+    cores = stacked([np.where(s, n.near, 1.0) for s in shared])
+    levels = Levels.of(r)
+    nest = _nest(op, n, context, Draws(op.indices, op.rows), r.threads, cores)
+    numbers = (schedule.token_tile, context.batch, context.layers, context.evicted_bytes, r.threads, op.tables, op.rows,
+               *(level.capacity_bytes for level in r.levels))  # fmt: skip
+    return Gather(op, n, context, r.threads, nest, levels, shared, cores, stacked(list(shared)) > 0.0, max(np.ndim(x) for x in numbers))
+
+
+def row_accesses(g: Gather) -> tuple[Access, ...]:
     """Accesses to table rows by age: within a pass, across inner and outer tiles, first in a call by a core of rows that a sibling
     brought, first in a call on a shared cache."""
-    mine, theirs = core.ends(), shared.ends()
-    together = np.minimum(theirs[2], mine[2])
-    total = context.batch * op.tables * op.output * ELEMENT_BYTES[op.table_dtype]
+    op, n, draws = g.op, g.n, g.nest.draws
+    mine = tuple(draws.distinct(k) / k for k in (n.inner, n.outer, n.tokens))
+    theirs = tuple(g.apart(share) for share in g.nest.ends())
+    together: Any = mine[2]
+    for index, shared in enumerate(g.shared):
+        if shared is not False:
+            together = np.where(shared, np.minimum(theirs[2][index], together), together)
+    total = g.context.batch * op.tables * op.output * ELEMENT_BYTES[op.table_dtype]
     marks = (0.0, 1.0 - mine[0], 1.0 - mine[1], 1.0 - mine[2], 1.0 - together, 1.0)
-    edges = (0.0, 1.0 - theirs[0], 1.0 - theirs[1], 1.0 - theirs[2], 1.0)
+    parts = tuple(g.apart(share) for share in g.nest.misses(g.levels))
     levels: list[tuple[Any, ...]] = []
-    for level in r.levels:
-        found: tuple[Any, ...] = ()
-        if level.shared is not True:
-            found = core.misses(level)
-            found = (*found, found[3])
-        if level.shared is not False:
-            spans = tuple(zip(edges, edges[1:], shared.misses(level), strict=False))
-            parts = tuple(_over(low, high, spans) for low, high in zip(marks, marks[1:], strict=False))
-            found = tuple(np.where(level.shared, p, f) for p, f in zip(parts, found, strict=True)) if found else parts
+    for index, shared in enumerate(g.shared):
+        own = tuple(part[index] for part in parts)
+        found: tuple[Any, ...] = (*own, own[3])
+        if shared is not False:
+            ends = tuple(1.0 - share[index] for share in theirs)
+            laid = _laid_over(marks, (0.0, *ends, 1.0), own)
+            found = laid if shared is True else tuple(np.where(shared, a, b) for a, b in zip(laid, found, strict=True))
         levels.append(found)
-    far = core.between_bytes + context.layers * core.all_bytes
+    far = g.context.layers * n.tables * n.row + g.context.evicted_bytes
     return tuple(
         Access(total * (high - low), far, far, misses=tuple(level[part] for level in levels))
         for part, (low, high) in enumerate(zip(marks, marks[1:], strict=False))
     )
 
 
-def _over(low: Any, high: Any, spans: Any) -> Any:
-    """Mean miss share of ages [low, high) out of spans of ages with their shares."""
-    total: Any = 0.0
-    for start, end, miss in spans:
-        total = total + np.maximum(np.minimum(high, end) - np.maximum(low, start), 0.0) * miss
-    return np.clip(total / np.maximum(high - low, 1e-12), 0.0, 1.0)
+def _laid_over(marks: Any, edges: Any, misses: Any) -> tuple[Any, ...]:
+    """Mean miss shares between marks on the axis of ages, out of those between edges."""
+    sums = [0.0]
+    for mark in marks[1:]:
+        total: Any = 0.0
+        for low, high, miss in zip(edges, edges[1:], misses, strict=False):
+            total = total + np.minimum(np.maximum(mark - low, 0.0), high - low) * miss
+        sums.append(total)
+    return tuple(
+        np.minimum(np.maximum((after - before) / np.maximum(high - low, 1e-12), 0.0), 1.0)
+        for before, after, low, high in zip(sums, sums[1:], marks, marks[1:], strict=False)
+    )
 
 
-def _stepped(size: Any, rows: tuple[Any, Any], others: tuple[Any, Any], r: Resources, nests: tuple[RowNest, RowNest],
-             sums: tuple[Any, Any] | None = None, are_sums: bool = False, spread: Any = 0.05) -> Access:  # fmt: skip
-    """Accesses with one distance: `rows` bytes of random rows and `others` that fill sets evenly pass in between, to a core and to a
-    shared cache, and `sums` bytes of sums that fall into some sets only: into those of the accesses themselves if they `are_sums`."""
-    shares: list[Any] = []
-    for level in r.levels:
-        way = level.capacity_bytes / level.ways
-        even = np.minimum(nests[0].piece_bytes / way, 1.0)
-        both = []
-        for nest, row, other, packed in zip(nests, rows, others, sums or (0.0, 0.0), strict=True):
-            sets = nest.sum_sets(way)
-            near = row + other
-            total = near + packed / sets
-            deviation = np.sqrt((1.0 - even) / level.ways * row / np.maximum(total, 1.0)) + spread
-            share = step(total, level, deviation)
-            if sums is not None and not are_sums:
-                share = share * sets + (1.0 - sets) * step(near, level, deviation)
-            both.append(share)
-        shares.append(both[level.shared] if isinstance(level.shared, bool) else np.where(level.shared, both[1], both[0]))
-    return Access(size, rows[0] + others[0], rows[1] + others[1], misses=tuple(shares))
+def _stepped(g: Gather, size: Any, rows: Any, others: Any, sums: Any = None, are_sums: bool = False, spread: Any = 0.05) -> Access:
+    """Accesses with one distance: `rows` bytes of random rows and `others` that fill sets evenly pass in between, and `sums` bytes of
+    sums that fall into some sets only: into those of the accesses themselves if they `are_sums`."""
+    way = g.levels.capacity_bytes / g.levels.ways
+    loose = (1.0 - np.minimum(g.nest.piece_bytes / way, 1.0)) / g.levels.ways
+    near = rows + others
+    sets = 1.0 if sums is None else g.nest.sum_sets(way)
+    total = near if sums is None else near + sums / sets
+    deviation = np.sqrt(loose * rows / np.maximum(total, 1.0)) + spread
+    share = g.levels.step(total, deviation)
+    if sums is not None and not are_sums:
+        share = share * sets + (1.0 - sets) * g.levels.step(near, deviation)
+    distances = g.apart(near)
+    return Access(size, distances[0], distances[-1], misses=g.apart(share))
 
 
-def _next_group(core: RowNest, shared: RowNest) -> tuple[Any, Any, Any]:
+def _next_group(g: Gather) -> tuple[Any, Any, Any]:
     """(rows, other bytes, sums) between a token's visits in two passes: later tokens of the one, earlier ones of the other."""
-    both = core, shared
-    less = tuple(np.maximum(nest.inner - nest.inner / np.maximum(core.inner, 1.0), 0.0) for nest in both)
-    rows = tuple(2.0 * nest.own_bytes * nest.draws.distinct(0.5 * n) for nest, n in zip(both, less, strict=True))
-    others = tuple(nest.pass_linear * n for nest, n in zip(both, less, strict=True))
-    return rows, others, tuple(nest.sum_linear * n for nest, n in zip(both, less, strict=True))
+    nest = g.nest
+    tokens = nest.inner * (1.0 - 1.0 / np.maximum(g.n.inner, 1.0))
+    rows = 2.0 * nest.own_bytes * nest.draws.distinct(0.5 * tokens)
+    return rows, nest.pass_linear * tokens, nest.sum_linear * tokens
 
 
-def sum_accesses(op: LookupFfn, n: Loops, context: Context, r: Resources, core: RowNest, shared: RowNest) -> tuple[Access, ...]:
+def sum_accesses(g: Gather) -> tuple[Access, ...]:
     """Accesses to the sums: first in a call, by later groups, the way back after the rows of a group, and where exact sums become
     fp32."""
-    both = core, shared
-    size = context.batch * op.output * 4.0 * np.where(n.unit < op.tables, np.ceil(op.tables / n.unit), 1.0)
+    op, n, nest, context = g.op, g.n, g.nest, g.context
+    sharded = n.unit < op.tables
+    size = context.batch * op.output * 4.0 * np.where(sharded, np.ceil(op.tables / n.unit), 1.0)
     again = size * (np.ceil(n.unit / n.group) - 1.0)
     # Partial sums lie in the same place for every tile, outputs come round once a call.
-    far = tuple(np.where(n.unit < op.tables, nest.outer, nest.tokens) for nest in both)
-    swept = np.where((n.unit < op.tables) & (n.outer < n.tokens), 0.0, context.evicted_bytes)
-    call = tuple(nest.all_bytes * nest.draws.distinct(k) for nest, k in zip(both, far, strict=True))
-    around = tuple(nest.tile_linear * k + nest.encode_bytes + swept for nest, k in zip(both, far, strict=True))
+    far = np.where(sharded, nest.outer, nest.tokens)
+    swept = np.where(sharded & (n.outer < n.tokens), 0.0, context.evicted_bytes)
     # An output of one layer is the input of the next, read before that one's projection.
-    twice = np.minimum(context.layers - 1.0, 1.0) * core.encode_weights * n.outer / n.tokens
-    around = tuple(a + twice for a in around)
-    rows, others, sums = _next_group(core, shared)
-    near = n.group * np.minimum(n.piece, REGISTER_COLUMNS * n.piece / n.stripe)
-    beside = n.stripe * 4.0 + _codes_line(op, n.group)
+    twice = np.minimum(context.layers - 1.0, 1.0) * nest.encode_weights * n.outer / n.tokens
+    cores = g.cores
+    near = n.group * np.minimum(n.piece, REGISTER_COLUMNS * n.piece / n.stripe) * cores
+    beside = (n.stripe * 4.0 + _codes_line(op, n.group)) * cores
+    next_rows, next_others, next_sums = _next_group(g)
     accesses = [
-        _stepped(size, call, around, r, both),  # type: ignore[arg-type]
-        _stepped(again, rows, others, r, both, sums, are_sums=True),
-        _stepped(again, (near, near * n.near), (beside, beside * n.near), r, both),
+        _stepped(g, size, nest.all_bytes * nest.draws.distinct(far), nest.tile_linear * far + nest.encode_bytes + swept + twice),
+        _stepped(g, again, next_rows, next_others, next_sums, are_sums=True),
+        _stepped(g, again, near, beside),
     ]
     if op.table_dtype == "int8":
-        walked = tuple(nest.unit_bytes * nest.draws.distinct(nest.outer) for nest in both)
-        written = tuple((n.columns * 4.0 + _padded(op) * 6.0) * nest.outer * nest.apart for nest in both)
-        accesses.append(_stepped(size, walked, written, r, both))  # type: ignore[arg-type]
+        written = (n.columns * 4.0 + _padded(op) * 6.0) * nest.outer * nest.apart
+        accesses.append(_stepped(g, size, nest.unit_bytes * nest.draws.distinct(nest.outer), written))
     return tuple(accesses)
 
 
-def code_accesses(op: LookupFfn, n: Loops, context: Context, r: Resources, core: RowNest, shared: RowNest) -> tuple[Access, ...]:
+def code_accesses(g: Gather) -> tuple[Access, ...]:
     """Accesses to codes and scores: after they were written, block by block of the outer tile, and again by later groups, stripes
     and shards."""
+    op, n, nest, context = g.op, g.n, g.nest, g.context
     readers = np.where(n.by_tokens, 1.0, n.workers)
     size = context.batch * _codes_line(op, n.tables) * readers
     passes = np.ceil(n.unit / n.group) * np.maximum(n.tables / n.unit, 1.0) * np.maximum(n.columns / n.stripe, 1.0)
     again = context.batch * _codes_line(op, n.group) * passes * readers
-    weights, buffers = _encode_bytes(op, n, r.threads)
-    wide = projection_outputs(op) * 4.0
-    codes = _padded(op) * 6.0
+    weights, buffers = _encode_bytes(op, n, g.threads)
+    wide, codes = projection_outputs(op) * 4.0, _padded(op) * 6.0
     # The last block of a tile was encoded a moment ago; between those before and the gather lies what encoding touches.
-    blocks = np.maximum(n.outer / n.block / np.where(n.by_tokens, 1.0, r.threads), 1.0)
-    tile = n.outer * (codes + op.hidden * 4.0)
-    walked = tuple(np.where(n.single, nest.own_bytes * nest.draws.distinct(0.5 * nest.outer), 0.0) for nest in (core, shared))
-    mine = np.where(n.by_tokens | (np.asarray(r.threads) <= 1.0), 0.0, FAR)
-    late = n.block * (wide + codes)
-    early = weights + buffers + tile, weights + buffers * n.near + tile * np.where(n.by_tokens, n.near, 1.0)
-    rows, others, sums = _next_group(core, shared)
-    both = core, shared
+    blocks = np.maximum(n.outer / n.block / np.where(n.by_tokens, 1.0, g.threads), 1.0)
+    tile = n.outer * (codes + op.hidden * 4.0) * np.where(n.by_tokens, g.cores, 1.0)
+    walked = np.where(n.single, nest.own_bytes * nest.draws.distinct(0.5 * nest.outer), 0.0)
+    elsewhere = np.where(n.by_tokens | (np.asarray(g.threads) <= 1.0) | g.on_shared, 0.0, FAR)  # written by another core
+    late = n.block * (wide + codes) * g.cores
+    early = weights + buffers * g.cores + tile
+    rows, others, sums = _next_group(g)
     return (
-        _stepped(size / blocks, walked, (late + mine, late * n.near), r, both, spread=0.3),  # type: ignore[arg-type]
-        _stepped(size - size / blocks, walked, (early[0] + mine, early[1]), r, both, spread=0.2),  # type: ignore[arg-type]
-        _stepped(np.maximum(again - size, 0.0), rows, others, r, both, sums),
+        _stepped(g, size / blocks, walked, late + elsewhere, spread=0.3),
+        _stepped(g, size - size / blocks, walked, early + elsewhere, spread=0.2),
+        _stepped(g, np.maximum(again - size, 0.0), rows, others, sums),
     )
 
 

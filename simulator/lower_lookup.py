@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from simulator.lowering import FAR, LONG_LATENCY, Context, across_lanes, imbalance, layer_norm, sequential, sharing
-from simulator.lookup_reuse import code_accesses, loops, nests, row_accesses, sum_accesses
+from simulator.lookup_reuse import code_accesses, gather_of, loops, row_accesses, sum_accesses
 from simulator.machine import interpolate_log
 from simulator.phases import Access, Phase, Stream, Work
 from simulator.resources import Resources
@@ -315,11 +315,11 @@ def _gather(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Cont
     d = _divide(op, schedule, r, context)
     work, uops_per_line = _gather_work(op, schedule, r, context, d.stripe)
     n = loops(op, schedule, threads, d.sharers, context, d)
-    core, shared = nests(op, n, context, r)
+    g = gather_of(op, schedule, r, context, n)
     rows_stream = Stream(
         "table_rows",
         "rows",
-        row_accesses(op, context, r, core, shared),
+        row_accesses(g),
         row_bytes=d.piece_bytes,
         uops_per_line=uops_per_line,
         prefetch_bytes=schedule.prefetch_bytes,
@@ -331,8 +331,8 @@ def _gather(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Cont
         work=work,
         streams=(
             rows_stream,
-            Stream("accumulators", "sequential", sum_accesses(op, n, context, r, core, shared), writes=1.0),
-            Stream("codes", "sequential", code_accesses(op, n, context, r, core, shared)),
+            Stream("accumulators", "sequential", sum_accesses(g), writes=1.0),
+            Stream("codes", "sequential", code_accesses(g)),
         ),
         imbalance=np.where(
             d.by_tokens,

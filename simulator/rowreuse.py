@@ -22,13 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from simulator.locality import smooth_step, step
-from simulator.resources import LevelResources
+from simulator.locality import Levels, smooth_step
 from simulator.workload import IndexDistribution, effective_rows, row_probabilities
 
 Number = Any
-_STEPS = 4
-_EDGES = (0.15, 0.4, 0.8, 1.4, 2.3)
+_STEPS = 3
+_EDGES = (0.25, 0.8, 1.8)
 _GRID = np.concatenate([[0.0], np.geomspace(0.25, 1e9, 240)])
 
 
@@ -121,94 +120,95 @@ class RowNest:
         """Shares of accesses that are the first to their row in a pass, in an outer tile, and in a call."""
         return tuple(self.draws.distinct(n) / n for n in (self.inner, self.outer, self.tokens))  # type: ignore[return-value]
 
-    def misses(self, level: LevelResources) -> tuple[Any, Any, Any, Any]:
-        """Miss shares in a level: within a pass, across inner tiles, across outer tiles, across calls."""
-        capacity, ways = level.capacity_bytes, level.ways
+    def misses(self, levels: Levels) -> tuple[Any, Any, Any, Any]:
+        """Miss shares in the levels: within a pass, across inner tiles, across outer tiles, across calls."""
+        capacity, ways, d = levels.capacity_bytes, levels.ways, self.draws
         way = capacity / ways
         crowd = np.maximum(self.pieces * np.minimum(self.pieces_apart / way, 1.0), 1.0)
         alone = np.minimum(crowd, self.pass_pieces)
-        even = np.minimum(self.piece_bytes / way, 1.0)
-        deviation = np.sqrt((1.0 - even) * crowd / ways)
+        loose = 1.0 - np.minimum(self.piece_bytes / way, 1.0)
         # What fits of the tables leaves no room for chance: their rows cover all sets alike.
-        sparse = np.maximum(1.0 - capacity / (self.all_bytes * self.draws.rows), 0.0)
-        room = np.maximum(capacity - (crowd - 1.0) * way * sparse, 1.0)
-        within = self._within(level, np.sqrt((1.0 - even) * alone / ways), (alone - 1.0) * way * sparse)
-        less = capacity - room
-        middle = self.draws.window(self.unit_bytes, self.tile_linear, room)
-        window = self.draws.window(self.all_bytes, self.tile_linear, room - self.encode_bytes)
-        return (
-            within,
-            self._across(self.inner, self.outer, self.unit_bytes, less, level, deviation, middle),
-            self._across(self.outer, self.tokens, self.all_bytes, less + self.encode_bytes, level, deviation, window),
-            self._calls(level, deviation, window, less, (crowd - 1.0) * way),
+        tables = self.all_bytes * d.rows
+        sparse = np.maximum(1.0 - capacity / tables, 0.0)
+        far = self.layers * self.all_bytes
+        less = (crowd - 1.0) * way * sparse
+        kept = self.tile_linear * self.tokens + self.encode_bytes + self.between_bytes
+        apart = (crowd - 1.0) * way * np.maximum(1.0 - capacity / (self.layers * tables), 0.0)
+        variance = loose * crowd / ways
+        room = capacity - less
+        windows = d.window(
+            _both(self.unit_bytes, self.all_bytes, far),
+            _both(self.tile_linear, self.tile_linear, 0.0),
+            _both(room, room - self.encode_bytes, capacity - kept - apart),
         )
+        middle, outer = self._across(levels, variance, less, windows[:2])
+        within = self._within(levels, np.sqrt(loose * alone / ways), (alone - 1.0) * way * sparse)
+        return within, middle, outer, self._calls(levels, variance, windows[1], windows[2], less + kept)
 
-    def gaps(self) -> tuple[tuple[Any, Any, Any], ...]:
-        """(share, distinct bytes of rows and others, tokens) of the reuses within a pass, by gap."""
+    def _within(self, levels: Levels, deviation: Any, less: Any) -> Any:
+        """Reuses within a pass by their gaps; sums of the pass fall into some of the sets."""
         t, d = self.inner, self.draws
         scale = t * d.rows / (t + d.rows)
-        found: list[tuple[Any, Any, Any]] = []
         whole = np.maximum(t - d.distinct(t), 1e-12)
+        share = self.sum_sets(levels.capacity_bytes / levels.ways)
+        packed, room = self.sum_linear / share, 1.0 / levels.capacity_bytes
+        crowded: Any = 0.0
+        others: Any = 0.0
         before: Any = 0.0
         last: Any = 0.0
         for edge in (*_EDGES, None):
             n = t if edge is None else np.minimum(edge * scale, t)
             touched, fresh = d.both(n)
-            share = (n - touched + (t - n) * (1.0 - fresh)) / whole
+            found = (n - touched + (t - n) * (1.0 - fresh)) / whole
             middle = 0.5 * (last + np.minimum(n, last + 2.0 * scale))
-            found.append((share - before, self.own_bytes * d.distinct(middle) + self.pass_linear * middle, middle))
-            before, last = share, n
-        return tuple(found)
+            near = self.own_bytes * d.distinct(middle) + self.pass_linear * middle + less
+            crowded = crowded + (found - before) * smooth_step((near + packed * middle) * room, deviation)
+            others = others + (found - before) * smooth_step(near * room, deviation)
+            before, last = found, n
+        return np.minimum(np.maximum(share * crowded + (1.0 - share) * others, 0.0), 1.0)
 
     def sum_sets(self, way: Any) -> Any:
         """Share of the sets of a cache that sums of one pass fall into."""
         return np.minimum(self.sum_width / np.minimum(self.sum_apart, way), 1.0)
 
-    def _within(self, level: LevelResources, deviation: Any, less: Any) -> Any:
-        share = self.sum_sets(level.capacity_bytes / level.ways)
-        packed = self.sum_linear / share
-        room = 1.0 / level.capacity_bytes
-        total: Any = 0.0
-        for weight, near, tokens in self.gaps_found:
-            crowded = smooth_step((near + less + packed * tokens) * room, deviation)
-            total = total + weight * (crowded * share + (1.0 - share) * smooth_step((near + less) * room, deviation))
-        return np.clip(total, 0.0, 1.0)
-
-    @cached_property
-    def gaps_found(self) -> tuple[tuple[Any, Any, Any], ...]:
-        """`gaps`, once."""
-        return self.gaps()
-
-    def _across(self, t: Any, until: Any, size: Any, kept: Any, level: LevelResources, deviation: Any, window: Any) -> Any:
-        """Rows that an earlier tile of t tokens touched, in a stretch of `until` tokens: the tile before at one distance, others by
-        the window."""
+    def _across(self, levels: Levels, variance: Any, less: Any, windows: Any) -> Any:
+        """Rows that an earlier tile touched (inner tiles within an outer one, outer ones within a call): the tile before at
+        one distance, others by the window."""
         d = self.draws
+        t, until = _both(self.inner, self.outer), _both(self.outer, self.tokens)
         here, two = d.distinct(t), d.distinct(2.0 * t)
         near = 2.0 * here - two
-        once = step(size * here + self.tile_linear * t + kept, level, deviation * np.sqrt(1.0 - here / d.rows))
-        n = np.maximum(window - 0.5 * t, t)
-        later = _span(d, t, n) - near
-        most = _span(d, t, np.maximum(until - t, t)) - near
-        far = 1.0 - np.clip(later / np.maximum(most, 1e-12), 0.0, 1.0)
+        size = _both(self.unit_bytes, self.all_bytes)
+        kept = _both(less, less + self.encode_bytes)
+        once = levels.step(size * here + self.tile_linear * t + kept, np.sqrt(variance * (1.0 - here / d.rows)))
+        n = np.maximum(windows - 0.5 * t, t)
+        later = here + d.distinct(n) - d.distinct(n + t) - near
+        rest = np.maximum(until - t, t)
+        most = here + d.distinct(rest) - d.distinct(rest + t) - near
+        far = 1.0 - np.minimum(np.maximum(later / np.maximum(most, 1e-12), 0.0), 1.0)
         return (near * once + most * far) / np.maximum(near + most, 1e-12)
 
-    def _calls(self, level: LevelResources, deviation: Any, window: Any, less: Any, clump: Any) -> Any:
+    def _calls(self, levels: Levels, variance: Any, window: Any, n: Any, kept: Any) -> Any:
         b, d = self.tokens, self.draws
         here, two = d.distinct(b), d.distinct(2.0 * b)
         near = 2.0 * here - two
-        kept = self.tile_linear * b + self.encode_bytes + self.between_bytes + less
-        size = self.layers * self.all_bytes
-        clumped = clump * np.maximum(1.0 - level.capacity_bytes / (size * d.rows), 0.0) - less
-        distance = size * here + kept
+        own = self.all_bytes * here
+        distance = self.layers * own + kept
         several = 1.0 - self.inner / b  # calls of one pass visit their tables at one distance
-        spread = 0.4 * several * self.all_bytes * here / distance
-        once = step(distance, level, np.sqrt(deviation * deviation * (1.0 - here / d.rows) + spread * spread))
-        n = d.window(size, 0.0, level.capacity_bytes - kept - clumped)
-        later = np.clip((_span(d, b, np.maximum(n - 0.5 * b, b)) - near) / np.maximum(here - near, 1e-12), 0.0, 1.0)
+        spread = 0.4 * several * own / distance
+        once = levels.step(distance, np.sqrt(variance * (1.0 - here / d.rows) + spread * spread))
+        later = (_span(d, b, np.maximum(n - 0.5 * b, b)) - near) / np.maximum(here - near, 1e-12)
+        stepped = near * once + (here - near) * (1.0 - np.minimum(np.maximum(later, 0.0), 1.0))
         hot = np.where(self.layers <= 1.0, several, 0.0)
-        smooth = 1.0 - np.clip(_span(d, b, np.maximum(n, window)) / here, 0.0, 1.0)
-        stepped = (near * once + (here - near) * (1.0 - later)) / here
-        return hot * smooth + (1.0 - hot) * stepped
+        if not np.any(hot):
+            return stepped / here
+        smooth = 1.0 - np.minimum(np.maximum(_span(d, b, np.maximum(n, window)) / here, 0.0), 1.0)
+        return hot * smooth + (1.0 - hot) * stepped / here
+
+
+def _both(*values: Any) -> Any:
+    """Values side by side along a new first axis."""
+    return np.stack(np.broadcast_arrays(*values))
 
 
 def _span(d: Draws, t: Any, n: Any) -> Any:
