@@ -189,22 +189,23 @@ def gather_of(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Co
 
 
 def row_accesses(g: Gather) -> tuple[Access, ...]:
-    """Accesses to table rows by age: within a pass, across inner and outer tiles, first in a call by a core of rows that a sibling
+    """Accesses to table rows by age: within a pass, across tiles, first in a call by a core of rows that a sibling
     brought, first in a call on a shared cache."""
     op, n, draws = g.op, g.n, g.nest.draws
-    mine = tuple(draws.distinct(k) / k for k in (n.inner, n.outer, n.tokens))
+    mine = tuple(np.minimum(draws.distinct(k) / k, 1.0) for k in (n.inner, n.outer, n.tokens))
     theirs = tuple(g.apart(share) for share in g.nest.ends())
     together: Any = mine[2]
     for index, shared in enumerate(g.shared):
         if shared is not False:
             together = np.where(shared, np.minimum(theirs[2][index], together), together)
     total = g.context.batch * op.tables * op.output * ELEMENT_BYTES[op.table_dtype]
-    marks = (0.0, 1.0 - mine[0], 1.0 - mine[1], 1.0 - mine[2], 1.0 - together, 1.0)
+    marks = (0.0, 1.0 - mine[0], 1.0 - mine[2], 1.0 - together, 1.0)
     parts = tuple(g.apart(share) for share in g.nest.misses(g.levels))
+    middle = (mine[0] - mine[1]) / np.maximum(mine[0] - mine[2], 1e-12)
     levels: list[tuple[Any, ...]] = []
     for index, shared in enumerate(g.shared):
         own = tuple(part[index] for part in parts)
-        found: tuple[Any, ...] = (*own, own[3])
+        found: tuple[Any, ...] = (own[0], own[2] + middle * (own[1] - own[2]), own[3], own[3])
         if shared is not False:
             ends = tuple(1.0 - share[index] for share in theirs)
             laid = _laid_over(marks, (0.0, *ends, 1.0), own)
@@ -231,8 +232,9 @@ def _laid_over(marks: Any, edges: Any, misses: Any) -> tuple[Any, ...]:
     )
 
 
-def _stepped(g: Gather, size: Any, rows: Any, others: Any, sums: Any = None, are_sums: bool = False, spread: Any = 0.05) -> Access:
-    """Accesses with one distance: `rows` bytes of random rows and `others` that fill sets evenly pass in between, and `sums` bytes of
+def _stepped(g: Gather, size: Any, rows: Any, others: Any, sums: Any = None, are_sums: bool = False,
+             spread: Any = 0.05) -> tuple[Any, Any, Any]:  # fmt: skip
+    """(bytes, distance, miss shares) of accesses with one distance: `rows` bytes of random rows and `others` that fill sets evenly pass in between, and `sums` bytes of
     sums that fall into some sets only: into those of the accesses themselves if they `are_sums`."""
     way = g.levels.capacity_bytes / g.levels.ways
     loose = (1.0 - np.minimum(g.nest.piece_bytes / way, 1.0)) / g.levels.ways
@@ -243,8 +245,7 @@ def _stepped(g: Gather, size: Any, rows: Any, others: Any, sums: Any = None, are
     share = g.levels.step(total, deviation)
     if sums is not None and not are_sums:
         share = share * sets + (1.0 - sets) * g.levels.step(near, deviation)
-    distances = g.apart(near)
-    return Access(size, distances[0], distances[-1], misses=g.apart(share))
+    return size, near, share
 
 
 def _next_group(g: Gather) -> tuple[Any, Any, Any]:
@@ -253,6 +254,15 @@ def _next_group(g: Gather) -> tuple[Any, Any, Any]:
     tokens = nest.inner * (1.0 - 1.0 / np.maximum(g.n.inner, 1.0))
     rows = 2.0 * nest.own_bytes * nest.draws.distinct(0.5 * tokens)
     return rows, nest.pass_linear * tokens, nest.sum_linear * tokens
+
+
+def _merged(g: Gather, parts: list[tuple[Any, Any, Any]]) -> tuple[Access, ...]:
+    """One access of parts (bytes, distance, miss shares of the levels): what is read in order adds up in the engines."""
+    size = sum(part[0] for part in parts)
+    whole = np.maximum(size, 1e-300)
+    misses = sum(part[0] / whole * part[2] for part in parts)
+    near = g.apart(sum(part[0] / whole * part[1] for part in parts))
+    return (Access(size, near[0], near[-1], misses=g.apart(misses)),)
 
 
 def sum_accesses(g: Gather) -> tuple[Access, ...]:
@@ -279,7 +289,7 @@ def sum_accesses(g: Gather) -> tuple[Access, ...]:
     if op.table_dtype == "int8":
         written = (n.columns * 4.0 + _padded(op) * 6.0) * nest.outer * nest.apart
         accesses.append(_stepped(g, size, nest.unit_bytes * nest.draws.distinct(nest.outer), written))
-    return tuple(accesses)
+    return _merged(g, accesses)
 
 
 def code_accesses(g: Gather) -> tuple[Access, ...]:
@@ -300,10 +310,13 @@ def code_accesses(g: Gather) -> tuple[Access, ...]:
     late = n.block * (wide + codes) * g.cores
     early = weights + buffers * g.cores + tile
     rows, others, sums = _next_group(g)
-    return (
-        _stepped(g, size / blocks, walked, late + elsewhere, spread=0.3),
-        _stepped(g, size - size / blocks, walked, early + elsewhere, spread=0.2),
-        _stepped(g, np.maximum(again - size, 0.0), rows, others, sums),
+    return _merged(
+        g,
+        [
+            _stepped(g, size / blocks, walked, late + elsewhere, spread=0.3),
+            _stepped(g, size - size / blocks, walked, early + elsewhere, spread=0.2),
+            _stepped(g, np.maximum(again - size, 0.0), rows, others, sums),
+        ],
     )
 
 

@@ -26,7 +26,7 @@ from simulator.locality import Levels, smooth_step
 from simulator.workload import IndexDistribution, effective_rows, row_probabilities
 
 Number = Any
-_STEPS = 3
+_STEPS = 2
 _EDGES = (0.25, 0.8, 1.8)
 _GRID = np.concatenate([[0.0], np.geomspace(0.25, 1e9, 240)])
 
