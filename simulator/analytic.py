@@ -93,7 +93,7 @@ def _unit_norm(ratio: Any, exponent: Any) -> Any:
     return (1.0 + ratio**exponent) ** (1.0 / exponent)
 
 
-def _row_lines_in_flight(stream: Stream, r: Resources) -> tuple[Any, Any]:
+def row_lines_in_flight(stream: Stream, r: Resources) -> tuple[Any, Any]:
     """(lines in flight, share of prefetched rows) of a stream of random rows."""
     lines = np.maximum(np.ceil(stream.row_bytes / r.line_bytes), 1.0)
     demand = np.minimum(
@@ -144,7 +144,7 @@ def _add_stream(stream: Stream, share: Any, r: Resources, ideal: frozenset[str],
     rows = stream.pattern == "rows"
     in_flight: Any
     if rows:
-        in_flight, prefetched = _row_lines_in_flight(stream, r)
+        in_flight, prefetched = row_lines_in_flight(stream, r)
     elif stream.pattern == "chain":
         in_flight, prefetched = 1.0, 0.0
     else:
@@ -190,10 +190,10 @@ def _add_stream(stream: Stream, share: Any, r: Resources, ideal: frozenset[str],
         totals.row_missed_seconds = totals.row_missed_seconds + demand_rows * all_missed
     if stream.pattern != "sequential" and "TLB" not in ideal:
         total = sum(access.bytes for access in stream.accesses)
-        totals.tlb_seconds = totals.tlb_seconds + total * share / stream.row_bytes * _translation_seconds(stream, r)
+        totals.tlb_seconds = totals.tlb_seconds + total * share / stream.row_bytes * translation_seconds(stream, r)
 
 
-def _translation_seconds(stream: Stream, r: Resources) -> Any:
+def translation_seconds(stream: Stream, r: Resources) -> Any:
     """What translating the address of one row adds: page walks side by side, or in a chain one after another."""
     huge = np.asarray(stream.page_2m) > 0.0
     array = np.maximum(stream.array_bytes, 1.0)

@@ -38,8 +38,8 @@ READS, WRITES, TRANSFERS = range(3)
 """Columns of the memory counters of a core: lines read, lines written, dirty lines taken over from another core."""
 
 TLB_LOOKUPS, TLB_MISSES, TLB_WALKS = range(3)
-READ, WRITE, STREAMED = range(3)
-"""Kinds of access; streamed: a non-temporal store."""
+READ, WRITE, STREAMED, BEYOND = range(4)
+"""Kinds of access; streamed: a non-temporal store; beyond: a read that begins at the second level."""
 
 SRRIP_NEW, SRRIP_OLD = 2, 3
 PAGE_SHIFT = 12
@@ -311,7 +311,6 @@ def hit(g, tags, state, counters, level, core, line):
 @_inline
 def demand(g, tags, state, random, counters, memory, core, line, write, coherent):
     """One demand access to a line; returns the level that had it (the number of levels: memory)."""
-    levels = g.shape[0]
     slot = hit(g, tags, state, counters, 0, core, line)
     if slot >= 0:
         if write:
@@ -319,6 +318,13 @@ def demand(g, tags, state, random, counters, memory, core, line, write, coherent
                 take_from_others(g, tags, state, random, counters, memory, core, line, True)
             tags[slot] |= DIRTY
         return 0
+    return search(g, tags, state, random, counters, memory, core, line, write, coherent, 0)
+
+
+@_inline
+def search(g, tags, state, random, counters, memory, core, line, write, coherent, lowest):
+    """Looks a line up from the second level on and fills inwards, down to level `lowest`; returns the level that had it."""
+    levels = g.shape[0]
     flags = DIRTY if write else 0
     own = 1
     while own < levels and g[own, INSTANCES] > 1:
@@ -345,7 +351,8 @@ def demand(g, tags, state, random, counters, memory, core, line, write, coherent
     for level in range(source - 1, 0, -1):
         if g[level, INCLUSION] != EXCLUSIVE:
             fill(g, tags, state, random, counters, memory, level, core, line, 0)
-    fill(g, tags, state, random, counters, memory, 0, core, line, flags)
+    if lowest == 0:
+        fill(g, tags, state, random, counters, memory, 0, core, line, flags)
     return source
 
 
@@ -465,10 +472,10 @@ def enter_repeats(same, core, stream, counters, streams, tlb_counts, translated)
 
 
 @_jit
-def run(addresses, sizes, kinds, cores, names, shift, g, tags, state, random, counters, memory, streams,
+def run(addresses, sizes, kinds, cores, names, shift, g, tags, state, random, counters, memory, streams, spans,
          tlb, entries, tlb_counts, p, table, last, coherent):  # fmt: skip
-    """All accesses of one call. `sizes`, `kinds`, `cores`, `names` (streams) have one element, or one an access. last: (line, slot kept
-    dirty, core, page)."""
+    """All accesses of one call. `sizes`, `kinds`, `cores`, `names` (streams) have one element, or one an access. last: (line,
+    slot kept dirty, core, page). `spans` turns `streams`, which counts lines, into accesses by their outermost line."""
     one_size, one_kind, one_core = len(sizes) == 1, len(kinds) == 1, len(cores) == 1
     size, kind, core = sizes[0], kinds[0], np.int64(cores[0])
     quiet = p.shape[0] == 0 and g[0, POLICY] != SRRIP
@@ -495,7 +502,7 @@ def run(addresses, sizes, kinds, cores, names, shift, g, tags, state, random, co
         if first == last_line and final == first and core == last_core and kind <= last_dirty:
             same += 1
             continue
-        if page_shift > 0:
+        if page_shift > 0 and kind != BEYOND:
             for page in range(np.int64(address >> np.uint64(page_shift)),
                               np.int64((address + np.uint64(size - 1)) >> np.uint64(page_shift)) + 1):  # fmt: skip
                 tlb_counts[core, TLB_LOOKUPS] += 1
@@ -506,14 +513,26 @@ def run(addresses, sizes, kinds, cores, names, shift, g, tags, state, random, co
                     tlb_counts[core, TLB_MISSES] += 1
                     if not translate(entries[core], tlb[4], tlb[3], tlb[1] * tlb[2], page):
                         tlb_counts[core, TLB_WALKS] += 1
+        outermost = np.int64(0)
         for line in range(first, final + 1):
             if kind == STREAMED:
                 if line != last_line or last_core != core or last_dirty >= 0:
                     stream_past(g, tags, counters, memory, core, line)
                 last_line, last_core, last_dirty = line, core, -1
                 continue
-            source = demand(g, tags, state, random, counters, memory, core, line, kind == WRITE, coherent)
+            if kind == BEYOND:
+                source = np.int64(search(g, tags, state, random, counters, memory, core, line, False, coherent, 1))
+            else:
+                source = np.int64(demand(g, tags, state, random, counters, memory, core, line, kind == WRITE, coherent))
             streams[stream, source] += 1
+            if final > first:
+                spans[stream, source] -= 1
+                outermost = max(outermost, source)
+                if line == final:
+                    spans[stream, outermost] += 1
+            if kind == BEYOND:
+                last_line = -1
+                continue
             if p.shape[0] > 0:
                 watch(p, table, g, tags, state, random, counters, memory, core, stream, line, source)
             last_line, last_core, last_dirty = (line if quiet else -1), core, kind

@@ -17,6 +17,8 @@ _COMMANDS = {
     "explain": ("simulator.cli_predict", "Why one form wins, and what would change it."),
     "predict": ("simulator.cli_predict", "Time, tokens/s and binding resource of one workload."),
     "spec": ("simulator.cli_spec", "CPU specs: check, show, list, diff, detect."),
+    "timeline": ("simulator.cli_timeline", "A run of the event engine as a timeline for Perfetto."),
+    "trace": ("simulator.cli_trace", "Address traces and streams through exact caches: run, stats, export."),
     "workload": ("simulator.cli_workload", "Workloads: show, list."),
 }
 

@@ -67,23 +67,28 @@ def write_json(path: Path | None, payload: dict[str, Any]) -> None:
     text = json.dumps({"host": host_facts(), **payload}, indent=2, allow_nan=False) + "\n"
     if path is None:
         click.echo(text, nl=False)
-        return
+    else:
+        write_bytes(path, text.encode(), "--json")
+
+
+def write_bytes(path: Path, content: bytes, option: str) -> None:
+    """A file that appears whole or not at all; `option` names it in a message."""
     try:
         target = path.resolve()  # a link stays a link: the file that it leads to is replaced
         if path.exists() and not path.is_file():
-            path.write_text(text)  # a device or pipe is written to, never replaced by a file
+            path.write_bytes(content)  # a device or pipe is written to, never replaced by a file
         else:
-            _replace(target, text)
+            _replace(target, content)
     except (OSError, RuntimeError) as error:  # RuntimeError: links that go round in a circle
-        fail(f"--json {path}: cannot be written: {getattr(error, 'strerror', None) or error}")
+        fail(f"{option} {path}: cannot be written: {getattr(error, 'strerror', None) or error}")
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, content: bytes) -> None:
     """Writes beside `path` and renames, so that a full disk or an interruption leaves the old file."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
     try:
-        with os.fdopen(handle, "w") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666 & ~umask)

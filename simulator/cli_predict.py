@@ -23,7 +23,8 @@ SUMMARY_THREADS = (1.0, "all")
 @click.option(
     "--dtype", multiple=True, help="Precision (fp32, bf16, int8; GEMM also int8-weight-only, int4-weight-only)."
 )
-@click.option("--engine", type=click.Choice(["analytic"]), default="analytic", show_default=True)
+@click.option("--engine", type=click.Choice(["analytic", "events"]), default="analytic", show_default=True,
+              help="Closed forms, or the event engine: queues at shared caches, links and memory channels.")  # fmt: skip
 @click.option("--schedule", type=click.Choice(tuple(NAMED), case_sensitive=False), default=None,
               help="Loop nest of a look-up FFN in place of the best one; published: the paper's code, V1 with codes and scores"
                    " dealt to the threads one by one.")  # fmt: skip
@@ -33,24 +34,32 @@ def predict(task: Task, machine: str, dtype: tuple[str, ...], engine: str, sched
     from dataclasses import replace
 
     from simulator import tables
-    from simulator.explain import intervals, time_stack
+    from simulator.explain import Interval, intervals, run_stack, time_stack
     from simulator.predict import predict as run
+    from simulator.predict import predict_events
     from simulator.records import prediction_record, uncertain_values
     from simulator.workload import with_dtype
 
     cpu = task.machine(machine)
     base = task.load()
     names = [item.strip() for given in dtype for item in given.split(",")]
-    variants = [with_dtype(base, _dtype(base, name)) for name in dict.fromkeys(names)] or [base]
+    variants = [with_dtype(base, checked_dtype(base, name)) for name in dict.fromkeys(names)] or [base]
     rows = []
     for count in task.counts(cpu):
         for tokens in task.batch:
             runs = []
             for variant in variants:
                 workload = replace(variant, batch=tokens, threads=count)
-                runs.append((workload, run(cpu, workload, engine="analytic", schedule=schedule)))
+                runs.append((workload, run(cpu, workload, schedule=schedule)))
             for (workload, prediction), interval in zip(runs, intervals(cpu, runs), strict=True):
-                rows.append((prediction, time_stack(cpu, workload, prediction), interval))
+                if engine == "analytic":
+                    rows.append((prediction, time_stack(cpu, workload, prediction), interval))
+                    continue
+                timed, events = predict_events(cpu, workload, schedule=prediction.schedule)
+                # Doubt in the spec by the closed forms, around the event engine's time.
+                moved = timed.seconds_per_call / prediction.seconds_per_call
+                scaled = Interval(interval.low * moved, interval.high * moved)
+                rows.append((timed, run_stack(events, timed.layers), scaled))
     records = [prediction_record(*row) for row in rows]
     for record in records:
         record["uncertain_values"] = uncertain_values(cpu)
@@ -66,7 +75,8 @@ def predict(task: Task, machine: str, dtype: tuple[str, ...], engine: str, sched
     task.emit(records, show)
 
 
-def _dtype(workload: Workload, name: str) -> Any:
+def checked_dtype(workload: Workload, name: str) -> Any:
+    """`name` if the workload has such a precision; otherwise the end of the command."""
     from simulator.comparison import EQUAL_DTYPES, GEMM_DTYPES
     from simulator.workload import GemmFfn
     from simulator.yamlfile import suggest
@@ -99,12 +109,14 @@ def _footnotes(predictions: list[Any], cpu: Machine) -> list[str]:
 @click.option("--machines", "-m", default="host,all", show_default=True, metavar="ID[,ID...]",
               help="CPU specs; 'all' is every shipped one, 'host' this machine.")  # fmt: skip
 @click.option("--summary", is_flag=True, help="One thread and a full socket, at 1 to 32768 tokens.")
+@click.option("--engine", type=click.Choice(["analytic", "events", "both"]), default="analytic", show_default=True,
+              help="Closed forms, the event engine, or both and where and why they differ.")  # fmt: skip
 @click.option("--dtype", default=None, metavar="D[,D...]",
               help="Precisions that take part: fp32, bf16, int8 for both forms, int8-weight-only, int4-weight-only for"
                    " GEMM; all unless given.")  # fmt: skip
 @task_options
 @click.pass_context
-def compare(ctx: click.Context, task: Task, machines: str, summary: bool, dtype: str | None) -> None:
+def compare(ctx: click.Context, task: Task, machines: str, summary: bool, engine: str, dtype: str | None) -> None:
     """GEMM against look-up FFN: who wins, by how much and why, at equal dtype and best against best."""
     from dataclasses import replace
 
@@ -112,9 +124,10 @@ def compare(ctx: click.Context, task: Task, machines: str, summary: bool, dtype:
     from simulator.comparison import GEMM_LIBRARY, at
     from simulator.comparison import compare as run
     from simulator.explain import time_stack
-    from simulator.records import match_record
+    from simulator.records import difference_record, match_record
     from simulator.workload import with_dtype
 
+    timed_by: Any = "events" if engine == "events" else "analytic"
     if summary:
         free = [name for name in ("batch", "threads") if ctx.get_parameter_source(name).name == "DEFAULT"]  # type: ignore[union-attr]
         wide: dict[str, Any] = {"batch": SUMMARY_BATCHES, "threads": SUMMARY_THREADS}
@@ -128,22 +141,40 @@ def compare(ctx: click.Context, task: Task, machines: str, summary: bool, dtype:
         predictions: list[Any] = []
         for count in task.counts(cpu):
             rows = []
+            differences: list[Any] = []
             for tokens in task.batch:
                 a, b = at(gemm, batch=tokens, threads=count), at(lookup, batch=tokens, threads=count)
-                comparison = run(cpu, a, b, dtypes=equal, gemm_dtypes=gemm_dtypes)
+                comparison = run(cpu, a, b, dtypes=equal, gemm_dtypes=gemm_dtypes, engine=timed_by)
                 for match in comparison.matches:
                     g = time_stack(cpu, with_dtype(a, match.gemm.dtype), match.gemm)
                     k = time_stack(cpu, with_dtype(b, match.lookup.dtype.split("/")[1]), match.lookup)
                     records.append(match_record(comparison, match, g.binding, k.binding))
+                    if engine == "both":
+                        pair = _differences(cpu, a, b, match)
+                        records[-1]["engines"] = {form: difference_record(d) for form, (_, d) in pair.items()}
+                        differences += [(tokens, p, d) for p, d in pair.values() if match.label == "best"]
                 rows.append((comparison, g, k))
                 predictions += [comparison.best.gemm, comparison.best.lookup]
             word = "1 thread" if count == 1 else f"{count:g} threads"
             shown.append(tables.verdicts(f"{cpu.name}, {word}", rows))
+            if differences:
+                shown.append(tables.engines(differences))
             if not summary:
                 shown.append(tables.dtypes("us a token and layer by dtype", [row[0] for row in rows]))
         if not summary:
             shown += _footnotes(predictions, cpu)
     task.emit(records, lambda: shown)
+
+
+def _differences(cpu: Machine, gemm: Workload, lookup: Workload, match: Any) -> dict[str, Any]:
+    """(closed forms' prediction, difference of the event engine) of both forms of a match."""
+    from simulator.enginereport import both_engines
+    from simulator.workload import with_dtype
+
+    return {
+        "gemm": both_engines(cpu, with_dtype(gemm, match.gemm.dtype)),
+        "lookup": both_engines(cpu, with_dtype(lookup, match.lookup.dtype.split("/")[1])),
+    }
 
 
 def _dtypes(text: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from simulator.machine import Machine
 from simulator.predict import Prediction, evaluate
 from simulator.uncertainty import perturbed
 from simulator.workload import Workload
+
+if TYPE_CHECKING:
+    from simulator.events import EventRun
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,11 @@ def time_stack(machine: Machine, workload: Workload, prediction: Prediction) -> 
         previous = now
     seconds["compute"] += previous
     return TimeStack(seconds)
+
+
+def run_stack(run: EventRun, layers: float) -> TimeStack:
+    """The event engine's own accounts of one call of `layers` layers: what cores did and waited for, mean over the cores."""
+    return TimeStack({name: run.stack.get(name, 0) * 1e-12 * layers for name in RESOURCES})
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import singledispatch
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -22,7 +22,13 @@ from simulator.resources import Resources, broadcastable, resolve
 from simulator.schedule import GemmSchedule, LookupSchedule, describe, take
 from simulator.workload import PAGE_2M_BYTES, GemmFfn, LookupFfn, Workload, flop_per_token, model_bytes
 
-Engine = Literal["analytic"]
+if TYPE_CHECKING:
+    from simulator.eventplan import EventOptions
+    from simulator.eventprogram import EventProgram
+    from simulator.events import EventRun
+
+Engine = Literal["analytic", "events"]
+ENGINES: tuple[Engine, ...] = ("analytic", "events")
 Schedule = GemmSchedule | LookupSchedule
 
 
@@ -186,11 +192,14 @@ def predict(
     """Time and traffic of `workload` on `machine`; the mapper chooses the schedule unless one is given, itself or by name
     ('v1' to 'v5', 'published'; look-up only).
 
+    `engine`: closed forms, or 'events': the schedule is chosen by the closed forms and timed by the event engine.
     Raises PredictionError when the threads or the name do not exist. Time stack, binding resource and intervals:
     `simulator.explain`.
     """
-    if engine != "analytic":
-        raise PredictionError(f"engine {engine!r} does not exist; 'analytic' does")
+    if engine not in ENGINES:
+        raise PredictionError(f"engine {engine!r} does not exist: choose from {', '.join(ENGINES)}")
+    if engine == "events":
+        return predict_events(machine, workload, schedule=schedule)[0]
     threads = thread_count(machine, workload)
     _check(machine, workload, threads)
     resources = broadcastable(resolve(machine, threads))
@@ -216,7 +225,7 @@ def predict(
         workload=workload.id or workload.name,
         form="gemm" if isinstance(operator, GemmFfn) else "lookup",
         dtype=dtype_label(operator),
-        engine=engine,
+        engine="analytic",
         batch=float(workload.batch),
         threads=float(threads),
         layers=float(workload.layers),
@@ -234,6 +243,44 @@ def predict(
         phases=tuple(_phase_prediction(t, index) for t in times if _at(t.total, index) > 0.0),
         traffic_bytes=traffic,
     )
+
+
+def predict_events(
+    machine: Machine,
+    workload: Workload,
+    options: EventOptions | None = None,
+    *,
+    schedule: Schedule | str | None = None,
+) -> tuple[Prediction, EventRun]:
+    """`predict` by the event engine, with its run of one layer and call: time stack, stations, timeline.
+
+    Traffic and the terms before overlap are those of the closed forms; seconds are the event engine's.
+    """
+    from simulator.events import run_program  # SimPy is loaded only where it is asked for
+
+    base = predict(machine, workload, schedule=schedule)
+    run = run_program(event_program(machine, workload, base.schedule, options))
+    took = {phase.name: phase.seconds_ps * 1e-12 for phase in run.phases}
+    prediction = replace(
+        base,
+        engine="events",
+        seconds_per_call=run.seconds * workload.layers,
+        seconds_per_token_layer=run.seconds / workload.batch,
+        tokens_per_second=workload.batch / (run.seconds * workload.layers),
+        phases=tuple(replace(phase, seconds=took[phase.name]) for phase in base.phases),
+    )
+    return prediction, run
+
+
+def event_program(
+    machine: Machine, workload: Workload, schedule: Schedule, options: EventOptions | None = None
+) -> EventProgram:
+    """What the event engine runs for one layer and call under a schedule."""
+    from simulator.eventplan import EventOptions, make_program
+
+    resources = broadcastable(resolve(machine, thread_count(machine, workload)))
+    phases = lower(workload.operator, schedule, resources, context_of(workload))
+    return make_program(phases, resources, options or EventOptions())
 
 
 def _named(name: str, operator: GemmFfn | LookupFfn) -> LookupSchedule:
@@ -283,4 +330,13 @@ def _phase_prediction(time: PhaseTime, index: int) -> PhasePrediction:
     )
 
 
-__all__ = ["RESOURCES", "Prediction", "PredictionError", "evaluate", "lower", "predict", "predict_points"]
+__all__ = [
+    "RESOURCES",
+    "Prediction",
+    "PredictionError",
+    "evaluate",
+    "lower",
+    "predict",
+    "predict_events",
+    "predict_points",
+]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simulator.comparison import GEMM_LIBRARY, Comparison, Match
 from simulator.explain import Interval, TimeStack
 from simulator.machine import Machine
 from simulator.predict import Prediction
+
+if TYPE_CHECKING:
+    from simulator.enginereport import EngineDifference
+    from simulator.events import EventRun
 
 RECORD_VERSION = 1
 UNCERTAIN = ("estimated", "announced")
@@ -79,6 +83,39 @@ def match_record(comparison: Comparison, match: Match, gemm_binding: str, lookup
         "speedup_high": match.high,
         "winner": match.winner,
     }
+
+
+def difference_record(d: EngineDifference) -> dict[str, Any]:
+    """Both engines on one form; seconds are of one layer and call."""
+    station = d.station
+    return {
+        "analytic_seconds": d.analytic_seconds,
+        "events_seconds": d.events_seconds,
+        "events_over_analytic": d.ratio,
+        "agree": d.agrees,
+        "contended": d.contended,
+        "reason": d.reason,
+        "reason_seconds": d.reason_seconds,
+        "station": None if station is None else station.name,
+        "station_utilisation": None if station is None else station.utilisation,
+        "station_mean_wait_seconds": None if station is None else station.mean_wait_ps * 1e-12,
+    }
+
+
+def station_records(run: EventRun) -> list[dict[str, Any]]:
+    """Stations that packets passed, one layer and call."""
+    return [
+        {
+            "station": s.name,
+            "packets": s.packets,
+            "utilisation": s.utilisation,
+            "mean_wait_seconds": s.mean_wait_ps * 1e-12,
+            "longest_wait_seconds": s.worst_ps * 1e-12,
+            "mean_waiting_packets": s.queue,
+        }
+        for s in run.stations
+        if s.packets
+    ]
 
 
 def flat(record: dict[str, Any]) -> dict[str, Any]:

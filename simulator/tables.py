@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
@@ -14,6 +15,10 @@ from simulator.explain import Interval, TimeStack
 from simulator.levers import Lever
 from simulator.predict import Prediction
 from simulator.workload import PAGE_2M_BYTES, Workload
+
+if TYPE_CHECKING:
+    from simulator.enginereport import EngineDifference
+    from simulator.events import EventRun, StationUse
 
 SHORT = {
     "memory concurrency": "lat",
@@ -100,6 +105,50 @@ def verdicts(title: str, rows: Sequence[tuple[Comparison, TimeStack, TimeStack]]
             *(_speedup(m.speedup, m.winner) for m in comparison.matches[:-1]),
             _winner(best.winner),
             f"{bound(gemm_stack)}/{bound(lookup_stack)}",
+        )
+    return table
+
+
+def engines(rows: Sequence[tuple[float, Prediction, EngineDifference]]) -> Table:
+    """Closed forms against the event engine, best forms of each batch; us a token and layer."""
+    table = _table("event engine against closed forms, us a token and layer")
+    for name in ("tokens", "form", "closed", "events", "ratio"):
+        table.add_column(name, justify="left" if name == "form" else "right", no_wrap=True)
+    table.add_column("where and why")
+    for tokens, prediction, d in rows:
+        scale = 1e6 / prediction.batch
+        name = "GEMM" if prediction.form == "gemm" else "look-up"
+        dtype = prediction.dtype.split("/")[-1]
+        table.add_row(
+            f"{tokens:g}",
+            f"{name} {_CELL[dtype]}",
+            number(d.analytic_seconds * scale),
+            number(d.events_seconds * scale),
+            f"{d.ratio:.2f}",
+            d.sentence,
+        )
+    return table
+
+
+def stations(run: EventRun) -> Table:
+    """Where packets waited longest in all, by kind of station: links, slices, channels."""
+    kinds: dict[str, list[StationUse]] = {}
+    for station in run.stations:
+        if station.packets:
+            kinds.setdefault(station.name.rsplit(" ", 1)[0], []).append(station)
+    table = _table("where packets meet")
+    for name in ("station", "used", "of them", "busiest", "mean wait", "longest"):
+        table.add_column(name, justify="left" if name == "station" else "right", no_wrap=True)
+    for kind, members in kinds.items():
+        packets = sum(s.packets for s in members)
+        waited = sum(s.mean_wait_ps * s.packets for s in members) / packets
+        table.add_row(
+            kind,
+            f"{sum(s.utilisation for s in members) / len(members):.0%}",
+            f"{len(members)}",
+            f"{max(s.utilisation for s in members):.0%}",
+            seconds(waited * 1e-12),
+            seconds(max(s.worst_ps for s in members) * 1e-12),
         )
     return table
 

@@ -49,7 +49,7 @@ PARAMETERS = ("clock.", "core.demand", "core.vector_window", "caches.", "tlb.", 
 class Shape:
     """One figure: what was measured (a range), what the model says, and what it says of the spec as detected (None: the same).
 
-    `error`: 0 inside the measured range, else the relative distance to its nearer end.
+    `events`: by the event engine. `error`: 0 inside the measured range, else the relative distance to its nearer end.
     """
 
     machine: str
@@ -59,6 +59,7 @@ class Shape:
     predicted: float
     source: str
     as_detected: float | None = None
+    events: float | None = None
 
     @property
     def error(self) -> float:
@@ -286,15 +287,21 @@ def reversal_shapes(engine: Any = "analytic") -> list[Shape]:
     ]
 
 
-def shapes(engine: Engine = closed_forms, ffn_engine: Any = "analytic") -> list[Shape]:
-    """Every row of the table."""
-    return [
-        *host_shapes(engine),
-        *emerald_shapes(engine),
-        *chiplet_shapes(engine),
-        *winner_shapes(),
-        *reversal_shapes(ffn_engine),
+def event_engine(phase: Phase, r: Resources) -> Any:
+    """Queues in place of closed forms."""
+    from simulator.events import run_phases
+
+    return run_phases((phase,), r).seconds
+
+
+def shapes() -> list[Shape]:
+    """Every row of the table; microbenchmarks and the reversal by both engines."""
+    both: list[list[Shape]] = [
+        [*host_shapes(engine), *emerald_shapes(engine), *chiplet_shapes(engine), *reversal_shapes(forms)]
+        for engine, forms in ((closed_forms, "analytic"), (event_engine, "events"))
     ]
+    joined = [replace(shape, events=other.predicted) for shape, other in zip(*both, strict=True)]
+    return [*joined, *winner_shapes()]
 
 
 def table(found: list[Shape]) -> Any:
@@ -302,7 +309,7 @@ def table(found: list[Shape]) -> Any:
     from rich.table import Table
 
     result = Table(box=None, pad_edge=False)
-    for column in ("machine", "shape", "measured", "predicted", "error", "as detected"):
+    for column in ("machine", "shape", "measured", "predicted", "error", "events", "as detected"):
         result.add_column(column, no_wrap=True, justify="left" if column in ("machine", "shape") else "right")
     for shape in found:
         low, high = shape.measured
@@ -312,6 +319,7 @@ def table(found: list[Shape]) -> Any:
             f"{measured} {shape.unit}",
             f"{shape.predicted:.3g}",
             f"{shape.error:+.0%}" if shape.error else "inside",
+            "" if shape.events is None else f"{shape.events:.3g}",
         )
         result.add_row(shape.machine, shape.name, *cells, plain)
     return result

@@ -104,3 +104,58 @@ class PlainCaches:
                 self.fill(level, core, line, 0)
         self.fill(0, core, line, dirty)
         return source
+
+
+class PlainPolicy:
+    """One level whose sets choose a victim by tree-PLRU, SRRIP or at random: ways in place, state beside them."""
+
+    def __init__(self, sets: int, ways: int, policy: str, seed: int = 0) -> None:
+        self.ways, self.policy, self.word = ways, policy, seed & (2**64 - 1)
+        self.tags: list[list[int | None]] = [[None] * ways for _ in range(sets)]
+        self.age = [[0] * ways for _ in range(sets)]
+        self.left: list[dict[tuple[int, int], bool]] = [{} for _ in range(sets)]
+
+    def random(self, bound: int) -> int:
+        """SplitMix64, the upper half of a word as a fraction of `bound`."""
+        self.word = (self.word + 0x9E3779B97F4A7C15) % 2**64
+        z = self.word
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+        return ((z ^ (z >> 31)) >> 32) * bound >> 32
+
+    def halves(self, number: int, way: int | None) -> int:
+        """Walks the tree of a set: to `way`, leaving every node pointing away from it, or (None) along the pointers."""
+        low, size = 0, self.ways
+        while size > 1:
+            size //= 2
+            node = (low, size)
+            go_left = self.left[number].get(node, True) if way is None else way < low + size
+            if way is not None:
+                self.left[number][node] = not go_left
+            low += 0 if go_left else size
+        return low
+
+    def access(self, line: int) -> bool:
+        """Whether the line was there."""
+        number = line % len(self.tags)
+        tags, age = self.tags[number], self.age[number]
+        hit = line in tags
+        if hit:
+            way = tags.index(line)
+            age[way] = 0
+        else:
+            way = tags.index(None) if None in tags else self.victim(number)
+            tags[way], age[way] = line, 2
+        if self.policy == "plru":
+            self.halves(number, way)
+        return hit
+
+    def victim(self, number: int) -> int:
+        if self.policy == "random":
+            return self.random(self.ways)
+        if self.policy == "plru":
+            return self.halves(number, None)
+        age = self.age[number]
+        while max(age) < 3:
+            age[:] = [a + 1 for a in age]
+        return age.index(max(age))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from simulator.cachegeometry import CacheGeometry, Hierarchy, PrefetcherGeometry, TlbGeometry, hierarchy_of
 from simulator.specfile import load_machine
 from simulator.tracesim import TraceSimulator
-from tests.cachemodel import PlainCaches
+from tests.cachemodel import PlainCaches, PlainPolicy
 
 LINE = 64
 
@@ -214,3 +216,60 @@ def test_streams_and_cores_may_change_with_every_access() -> None:
     assert one.tlb_accesses == many.tlb_accesses == len(lines)
     with pytest.raises(ValueError, match="stream: 2 values for 3 addresses"):
         together.run(lines[:3], stream=[0, 1])
+
+
+@given(
+    policy=st.sampled_from(["plru", "srrip", "random"]),
+    ways=st.sampled_from([1, 2, 4, 8]),
+    sets=st.sampled_from([1, 2, 3]),
+    lines=st.lists(st.integers(0, 40), max_size=200),
+)
+def test_other_policies_equal_the_plain_model(policy: str, ways: int, sets: int, lines: list[int]) -> None:
+    model = PlainPolicy(sets, ways, policy, seed=9)
+    geometry = CacheGeometry(sets * ways * LINE, ways, policy=policy)  # type: ignore[arg-type]
+    simulator = TraceSimulator(Hierarchy((geometry,), seed=9))
+    hits = 0
+    for line in lines:
+        simulator.run([line * LINE])
+        hits += model.access(line)
+        assert simulator.statistics().levels[0].hits == hits
+
+
+PLAIN_LEVELS = st.lists(st.tuples(st.sampled_from([1, 2, 4]), st.integers(1, 16)), min_size=1, max_size=3)
+
+
+@given(
+    shape=PLAIN_LEVELS,
+    calls=st.lists(
+        st.tuples(
+            st.lists(st.integers(0, 3000), max_size=60), st.sampled_from([1, 8, 64, 200]), st.booleans(), st.booleans()
+        ),
+        max_size=6,
+    ),
+)
+def test_the_short_path_counts_and_keeps_what_the_general_one_does(shape: Any, calls: Any) -> None:
+    h = Hierarchy(tuple(CacheGeometry(sets * ways * LINE, ways) for sets, ways in shape))
+    short, general = TraceSimulator(h), TraceSimulator(h)
+    general._plain = None
+    for number, (places, size, write, streamed) in enumerate(calls):
+        for simulator in (short, general):
+            simulator.run(
+                np.array(places, dtype=np.uint64) * np.uint64(8),
+                writes=write,
+                size_bytes=size,
+                stream=number,
+                non_temporal=streamed and number % 3 == 2,
+            )
+    one, other = short.statistics(), general.statistics()
+    assert short._plain is not None
+    assert (one.memory_reads, one.memory_writes, one.accesses) == (
+        other.memory_reads,
+        other.memory_writes,
+        other.accesses,
+    )
+    assert [level.by_core.tolist() for level in one.levels] == [level.by_core.tolist() for level in other.levels]
+    assert one.stream_hits.tolist() == other.stream_hits.tolist()
+    assert one.reference_hits.tolist() == other.reference_hits.tolist()
+    for line in range(400):
+        for level in range(len(shape)):
+            assert short.holds(level, 0, line * LINE) == general.holds(level, 0, line * LINE)
