@@ -253,7 +253,13 @@ def _next_group(g: Gather) -> tuple[Any, Any, Any]:
     nest = g.nest
     tokens = nest.inner * (1.0 - 1.0 / np.maximum(g.n.inner, 1.0))
     rows = 2.0 * nest.own_bytes * nest.draws.distinct(0.5 * tokens)
-    return rows, nest.pass_linear * tokens, nest.sum_linear * tokens
+    # Token by token, the next pass is the next stripe of the same token.
+    stripe = g.n.group * g.n.piece * nest.apart
+    return (
+        np.where(g.n.single, stripe, rows),
+        np.where(g.n.single, nest.pass_linear, nest.pass_linear * tokens),
+        np.where(g.n.single, g.n.stripe * 4.0 * nest.apart, nest.sum_linear * tokens),
+    )
 
 
 def _merged(g: Gather, parts: list[tuple[Any, Any, Any]]) -> tuple[Access, ...]:
@@ -273,16 +279,19 @@ def sum_accesses(g: Gather) -> tuple[Access, ...]:
     size = context.batch * op.output * 4.0 * np.where(sharded, np.ceil(op.tables / n.unit), 1.0)
     again = size * (np.ceil(n.unit / n.group) - 1.0)
     # Partial sums lie in the same place for every tile, outputs come round once a call.
-    far = np.where(sharded, nest.outer, nest.tokens)
-    swept = np.where(sharded & (n.outer < n.tokens), 0.0, context.evicted_bytes)
+    parts = np.maximum(n.tables / n.unit, 1.0)
+    call = np.where(sharded, 1.0 / parts + (1.0 - 1.0 / parts) * n.outer / n.tokens, 1.0)
     # An output of one layer is the input of the next, read before that one's projection.
     twice = np.minimum(context.layers - 1.0, 1.0) * nest.encode_weights * n.outer / n.tokens
+    far = nest.tile_linear * nest.tokens + nest.encode_bytes + context.evicted_bytes
+    tile = nest.tile_linear * nest.outer + nest.encode_bytes
     cores = g.cores
     near = n.group * np.minimum(n.piece, REGISTER_COLUMNS * n.piece / n.stripe) * cores
     beside = (n.stripe * 4.0 + _codes_line(op, n.group)) * cores
     next_rows, next_others, next_sums = _next_group(g)
     accesses = [
-        _stepped(g, size, nest.all_bytes * nest.draws.distinct(far), nest.tile_linear * far + nest.encode_bytes + swept + twice),
+        _stepped(g, size * call, nest.all_bytes * nest.draws.distinct(nest.tokens), far + twice),
+        _stepped(g, size * (1.0 - call), nest.all_bytes * nest.draws.distinct(nest.outer), tile),
         _stepped(g, again, next_rows, next_others, next_sums, are_sums=True),
         _stepped(g, again, near, beside),
     ]

@@ -26,8 +26,11 @@ from simulator.locality import Levels, smooth_step
 from simulator.workload import IndexDistribution, effective_rows, row_probabilities
 
 Number = Any
-_STEPS = 2
+_STEPS = 3
 _EDGES = (0.25, 0.8, 1.8)
+UNEVEN = 0.4
+"""Lines by which the arrays of a layer, each a whole number of pages, fill one set more than another."""
+
 _GRID = np.concatenate([[0.0], np.geomspace(0.25, 1e9, 240)])
 
 
@@ -37,10 +40,11 @@ class Draws:
     def __init__(self, distribution: IndexDistribution, rows: Any) -> None:
         self.table = None
         self.rows = rows
-        if distribution.kind != "uniform" and np.ndim(rows) == 0 and np.ndim(distribution.skew) == 0:
+        plain = distribution.kind == "uniform" or (distribution.kind == "zipf" and not np.any(distribution.skew))
+        if not plain and np.ndim(rows) == 0 and np.ndim(distribution.skew) == 0:
             self.table = _draws_table(distribution.kind, float(distribution.skew), distribution.histogram, float(rows))
         else:  # Several distributions at once: as many equally likely rows as have the entropy of each.
-            self.rows = effective_rows(distribution, rows)
+            self.rows = rows if plain else effective_rows(distribution, rows)
             self.decay = np.log1p(-np.minimum(np.divide(1.0, self.rows), 1.0 - 2.0**-53))
 
     def both(self, tokens: Any) -> tuple[Any, Any]:
@@ -133,7 +137,8 @@ class RowNest:
         far = self.layers * self.all_bytes
         less = (crowd - 1.0) * way * sparse
         kept = self.tile_linear * self.tokens + self.encode_bytes + self.between_bytes
-        apart = (crowd - 1.0) * way * np.maximum(1.0 - capacity / (self.layers * tables), 0.0)
+        scarce = np.maximum(1.0 - capacity / (self.layers * tables), 0.0)
+        apart = (crowd - 1.0) * way * scarce
         variance = loose * crowd / ways
         room = capacity - less
         windows = d.window(
@@ -141,7 +146,7 @@ class RowNest:
             _both(self.tile_linear, self.tile_linear, 0.0),
             _both(room, room - self.encode_bytes, capacity - kept - apart),
         )
-        middle, outer = self._across(levels, variance, less, windows[:2])
+        middle, outer = self._across(levels, variance * sparse, less, windows[:2])
         within = self._within(levels, np.sqrt(loose * alone / ways), (alone - 1.0) * way * sparse)
         return within, middle, outer, self._calls(levels, variance, windows[1], windows[2], less + kept)
 
@@ -180,7 +185,7 @@ class RowNest:
         near = 2.0 * here - two
         size = _both(self.unit_bytes, self.all_bytes)
         kept = _both(less, less + self.encode_bytes)
-        once = levels.step(size * here + self.tile_linear * t + kept, np.sqrt(variance * (1.0 - here / d.rows)))
+        once = levels.step(size * here + self.tile_linear * t + kept, np.sqrt(variance + (UNEVEN / levels.ways) ** 2))
         n = np.maximum(windows - 0.5 * t, t)
         later = here + d.distinct(n) - d.distinct(n + t) - near
         rest = np.maximum(until - t, t)
@@ -196,7 +201,7 @@ class RowNest:
         distance = self.layers * own + kept
         several = 1.0 - self.inner / b  # calls of one pass visit their tables at one distance
         spread = 0.4 * several * own / distance
-        once = levels.step(distance, np.sqrt(variance * (1.0 - here / d.rows) + spread * spread))
+        once = levels.step(distance, np.sqrt(variance * (1.0 - here / d.rows) + spread * spread + (UNEVEN / levels.ways) ** 2))
         later = (_span(d, b, np.maximum(n - 0.5 * b, b)) - near) / np.maximum(here - near, 1e-12)
         stepped = near * once + (here - near) * (1.0 - np.minimum(np.maximum(later, 0.0), 1.0))
         hot = np.where(self.layers <= 1.0, several, 0.0)
