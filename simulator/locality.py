@@ -128,3 +128,11 @@ def miss_shares(access: Access, r: Resources) -> list[Any]:
             share = np.minimum(share, shares[-1])
         shares.append(np.rint(share / HIT_QUANTUM) * HIT_QUANTUM)
     return shares
+
+
+def translation_misses(array_bytes: Any, first_reach_bytes: Any, second_reach_bytes: Any) -> tuple[Any, Any]:
+    """Shares of random accesses to an array whose page is not in the first-level TLB, and in neither (pages are lines of a cache
+    that reaches so many bytes, alike likely: all but what fits)."""
+    array = np.maximum(array_bytes, 1.0)
+    walks = np.maximum(0.0, 1.0 - second_reach_bytes / array)
+    return np.maximum(walks, np.maximum(0.0, 1.0 - first_reach_bytes / array)), walks

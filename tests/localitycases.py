@@ -20,7 +20,7 @@ from simulator.addresses_lookup import lookup_layers
 from simulator.addressmap import AddressMap
 from simulator.addresstasks import STREAMS, Program
 from simulator.cachegeometry import Hierarchy, hierarchy_of
-from simulator.locality import miss_shares
+from simulator.locality import miss_shares, translation_misses
 from simulator.lowering import Context
 from simulator.machine import CacheLevel, Machine
 from simulator.microbench import Probe, probe_phase
@@ -367,6 +367,43 @@ def _draw_probe(draw: Any, index: int, kind: str) -> Case | None:
     probe = Probe("sweep" if kind == "sweep" else "rows", float(count * row), float(row), **({} if indices.kind == "uniform" else {"indices": indices}))
     name = f"{label}, {count} rows of {row} B a core, {threads} cores, L3 {last / KIB:g} KiB"
     return Case(name, kind, cpu, threads, probe=probe, shares=shares, seed=index)
+
+
+TLB_KIND = "pages"
+
+
+def page_cases(count: int, seed: int = 2) -> list[Case]:
+    """Random lines in 4 KiB pages, from a tenth to ten times what the second-level TLB reaches."""
+    draw = np.random.default_rng(seed)
+    found = []
+    for index in range(count):
+        first, second = int(draw.choice([16, 32, 64])), int(draw.choice([128, 256, 512]))
+        base = small_machine((32 * KIB, 256 * KIB, 1024 * KIB), (8, 16, 16), 1)
+        tlb = replace(base.tlb, l1_entries_4k=float(first), l2_entries_4k=float(second))
+        pages = max(1, int(second * 10.0 ** draw.uniform(-1.0, 1.0)))
+        row = _power(draw, 6, 11)
+        probe = Probe("rows", float(pages * 4096), float(row), page_2m=0.0)
+        name = f"{pages} pages, rows of {row} B, {first} and {second} entries"
+        found.append(Case(name, TLB_KIND, replace(base, tlb=tlb), 1, probe=probe, seed=index))
+    return found
+
+
+def page_outcome(case: Case) -> Outcome:
+    """Rows whose page is in the first-level TLB, and in either, simulated and predicted."""
+    probe, draw = case.probe, np.random.default_rng(case.seed)
+    assert probe is not None
+    hierarchy = hierarchy_of(case.cpu, 1, 4096)
+    simulator = TraceSimulator(hierarchy)
+    row = int(probe.row_bytes)
+    rows = draw.integers(0, int(probe.footprint_bytes) // row, size=60_000).astype(np.uint64) * np.uint64(row)
+    simulator.run(rows[:30_000])
+    simulator.reset_statistics()
+    simulator.run(rows[30_000:])
+    found = simulator.statistics()
+    r = resolve(case.cpu, 1.0)
+    missed = translation_misses(probe.footprint_bytes, r.tlb_near_4k_bytes, r.tlb_reach_4k_bytes)
+    simulated = (1.0 - found.tlb_l1_misses / found.tlb_accesses, 1.0 - found.tlb_walks / found.tlb_accesses)
+    return Outcome(case, simulated, tuple(1.0 - float(m) for m in missed), {})
 
 
 KINDS = ("gather", "gather", "gather", "gather", "gather", "gemm", "rows", "zipf rows", "histogram rows", "sweep")
