@@ -72,7 +72,7 @@ class Levels:
         """Miss share of accesses with nearly one distance, `deviation` being that of distance / capacity: 0 well below the
         capacity, 1 well above, smooth between; or what a level's curve says."""
         x = distance / self.capacity_bytes
-        share = smooth_step(x, deviation)
+        share = smooth_step(x / (1.0 + 0.5 / self.ways), deviation)  # a line has its own way beside W - 1 others
         for index, curve in enumerate(self.cyclic_curves):
             if curve:
                 share[..., index, :, :] = _lookup(curve, x[..., index, :, :])

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from simulator.lowering import FAR, Context
 from simulator.locality import Levels, stacked
+from simulator.lowering import FAR, Context
 from simulator.phases import Access
 from simulator.resources import Resources
 from simulator.rowreuse import Draws, RowNest
@@ -36,8 +36,12 @@ SHARDS = 8.0
 
 @dataclass(frozen=True)
 class Loops:
-    """Sizes of one worker's loops. `unit`: tables walked before an inner tile ends; `inner`, `outer`: tokens of a pass and of what is
-    encoded together; `tokens`: of a call; `piece`: bytes of a row in one stripe; `near`: workers on one shared cache."""
+    """Sizes of one worker's loops.
+
+    `unit`: tables walked before an inner tile ends; `inner`, `outer`: tokens of a pass and of what is encoded together; `tokens`:
+    of a call; `piece`: bytes of a row in one stripe; `row`: in all stripes of the worker; `near`: workers on one shared cache;
+    `single`: token by token (V2); `encode_share`: of the projection's weights that a core reads for a shared tile.
+    """
 
     workers: Any
     near: Any
@@ -72,9 +76,12 @@ def loops(op: LookupFfn, schedule: LookupSchedule, threads: Any, sharers: Any, c
     unit = np.where(d.by_tables, shard, d.tables)
     parts = np.minimum(np.ceil(op.tables / shard), threads)
     tables = np.where(d.by_tables, op.tables / parts, d.tables)
-    workers = np.where(d.by_tokens, np.minimum(threads, np.ceil(batch / outer)), np.where(d.by_tables, parts, d.workers))
+    workers = np.where(
+        d.by_tokens, np.minimum(threads, np.ceil(batch / outer)), np.where(d.by_tables, parts, d.workers)
+    )
     tokens = np.where(d.by_tokens, batch / workers, batch)
-    outer = np.minimum(outer, tokens)
+    outer = np.minimum(outer, np.where(d.by_tokens, batch, tokens))
+    tokens = np.maximum(tokens, outer)  # most tokens lie in whole tiles
     single = np.asarray(schedule.token_tile) <= 1.0
     inner = np.where(single, outer, np.minimum(schedule.token_tile, outer))
     together = 4.0 if op.table_dtype == "int8" else 1.0
@@ -83,11 +90,12 @@ def loops(op: LookupFfn, schedule: LookupSchedule, threads: Any, sharers: Any, c
     stripe = d.stripe
     return Loops(workers=workers, near=np.minimum(sharers, workers), tokens=tokens, outer=outer, inner=inner, block=block,
                  group=group, unit=unit, tables=tables, stripe=stripe, columns=d.columns, piece=stripe * element,
-                 row=d.columns * element, by_tokens=d.by_tokens, single=single, encode_share=_encode_share(op, batch, outer, block, threads))  # fmt: skip
+                 row=d.columns * element, by_tokens=d.by_tokens, single=single,
+                 encode_share=_encode_share(op, batch, outer, block, threads))  # fmt: skip
 
 
 def _encode_share(op: LookupFfn, batch: Any, outer: Any, block: Any, threads: Any) -> Any:
-    """Share of the projection's weights that one of several cores reads for one shared tile: repeats apart where blocks are few."""
+    """Share of the projection's weights that one of several cores reads for one shared tile: repeats apart if blocks are few."""
     blocks = np.ceil(outer / block)
     few = (np.ceil(batch / block) < 4.0 * threads) & (repeats(op) > 1.0) & (op.projection == "bh4")
     items = blocks * np.where(few, repeats(op), 1.0) / threads
@@ -128,6 +136,7 @@ def _nest(op: LookupFfn, n: Loops, context: Context, draws: Draws, threads: Any,
     turns = np.minimum(np.maximum(n.tokens / n.outer, 1.0), 2.0)  # shared codes lie in two places in turn
     read = np.minimum(_codes_line(op, n.tables) * apart, _padded(op) * 6.0)
     codes = n.outer * np.where(n.by_tokens, _padded(op) * 6.0 * cores, read * turns)
+    beside = np.where(n.columns < op.output, apart, 1.0)  # workers with other columns of the same rows
     pieces = np.maximum(n.columns / n.stripe, 1.0)
     return RowNest(
         draws=draws,
@@ -135,7 +144,8 @@ def _nest(op: LookupFfn, n: Loops, context: Context, draws: Draws, threads: Any,
         unit_bytes=n.unit * n.row * apart,
         all_bytes=n.tables * n.row * apart,
         pass_linear=_codes_line(op, n.group) * apart,
-        tile_linear=sums + op.hidden * 4.0 * np.where(n.by_tokens, 1.0, np.minimum(n.encode_share * cores * repeats(op), 1.0)),
+        tile_linear=sums
+        + op.hidden * 4.0 * np.where(n.by_tokens, 1.0, np.minimum(n.encode_share * cores * repeats(op), 1.0)),
         inner=n.inner * together,
         outer=n.outer * together,
         tokens=n.tokens * together,
@@ -144,11 +154,11 @@ def _nest(op: LookupFfn, n: Loops, context: Context, draws: Draws, threads: Any,
         layers=context.layers,
         between_bytes=(context.layers - 1.0) * own_weights + context.evicted_bytes * context.layers,
         piece_bytes=n.piece,
-        pieces=pieces,
+        pieces=pieces * beside,
         pass_pieces=np.where(n.single, pieces, 1.0),
         pieces_apart=_power_of_two(op.tables * op.rows * n.piece),
         sum_linear=n.stripe * 4.0 * np.where(n.single, pieces, 1.0) * apart,
-        sum_width=n.stripe * 4.0 * np.where(n.single, pieces, 1.0),
+        sum_width=n.stripe * 4.0 * np.where(n.single, pieces, 1.0) * beside,
         sum_apart=_power_of_two(op.output * 4.0),
         apart=apart,
     )
@@ -156,7 +166,11 @@ def _nest(op: LookupFfn, n: Loops, context: Context, draws: Draws, threads: Any,
 
 @dataclass(frozen=True)
 class Gather:
-    """The gather of one worker against the levels of a machine: the nest as each level sees it. `axes`: of the numbers that came in."""
+    """The gather of one worker against the levels of a machine: the nest as each level sees it.
+
+    `shared`, `cores`, `on_shared`: whether a level is shared, and the workers on one instance, by level. `axes`: of the numbers
+    that came in; all others have (levels, points, schedules).
+    """
 
     op: LookupFfn
     n: Loops
@@ -185,7 +199,18 @@ def gather_of(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Co
     nest = _nest(op, n, context, Draws(op.indices, op.rows), r.threads, cores)
     numbers = (schedule.token_tile, context.batch, context.layers, context.evicted_bytes, r.threads, op.tables, op.rows,
                *(level.capacity_bytes for level in r.levels))  # fmt: skip
-    return Gather(op, n, context, r.threads, nest, levels, shared, cores, stacked(list(shared)) > 0.0, max(np.ndim(x) for x in numbers))
+    return Gather(
+        op,
+        n,
+        context,
+        r.threads,
+        nest,
+        levels,
+        shared,
+        cores,
+        stacked(list(shared)) > 0.0,
+        max(np.ndim(x) for x in numbers),
+    )
 
 
 def row_accesses(g: Gather) -> tuple[Access, ...]:
@@ -234,8 +259,11 @@ def _laid_over(marks: Any, edges: Any, misses: Any) -> tuple[Any, ...]:
 
 def _stepped(g: Gather, size: Any, rows: Any, others: Any, sums: Any = None, are_sums: bool = False,
              spread: Any = 0.05) -> tuple[Any, Any, Any]:  # fmt: skip
-    """(bytes, distance, miss shares) of accesses with one distance: `rows` bytes of random rows and `others` that fill sets evenly pass in between, and `sums` bytes of
-    sums that fall into some sets only: into those of the accesses themselves if they `are_sums`."""
+    """(bytes, distance, miss shares) of accesses with one distance.
+
+    `rows` bytes of random rows and `others` that fill sets evenly pass in between, and `sums` bytes of sums that fall into some
+    sets only: into those of the accesses themselves if they `are_sums`. `spread`: deviation beyond that of rows over the sets.
+    """
     way = g.levels.capacity_bytes / g.levels.ways
     loose = (1.0 - np.minimum(g.nest.piece_bytes / way, 1.0)) / g.levels.ways
     near = rows + others
@@ -279,7 +307,7 @@ def sum_accesses(g: Gather) -> tuple[Access, ...]:
     size = context.batch * op.output * 4.0 * np.where(sharded, np.ceil(op.tables / n.unit), 1.0)
     again = size * (np.ceil(n.unit / n.group) - 1.0)
     # Partial sums lie in the same place for every tile, outputs come round once a call.
-    parts = np.maximum(n.tables / n.unit, 1.0)
+    parts = np.maximum(op.tables / n.unit, 1.0)
     call = np.where(sharded, 1.0 / parts + (1.0 - 1.0 / parts) * n.outer / n.tokens, 1.0)
     # An output of one layer is the input of the next, read before that one's projection.
     twice = np.minimum(context.layers - 1.0, 1.0) * nest.encode_weights * n.outer / n.tokens
@@ -296,8 +324,8 @@ def sum_accesses(g: Gather) -> tuple[Access, ...]:
         _stepped(g, again, near, beside),
     ]
     if op.table_dtype == "int8":
-        written = (n.columns * 4.0 + _padded(op) * 6.0) * nest.outer * nest.apart
-        accesses.append(_stepped(g, size, nest.unit_bytes * nest.draws.distinct(nest.outer), written))
+        written = (n.columns * 4.0 + _codes_line(op, n.unit)) * nest.outer * nest.apart
+        accesses.append(_stepped(g, size, nest.unit_bytes * nest.draws.distinct(0.5 * nest.outer), written))
     return _merged(g, accesses)
 
 
@@ -315,7 +343,9 @@ def code_accesses(g: Gather) -> tuple[Access, ...]:
     blocks = np.maximum(n.outer / n.block / np.where(n.by_tokens, 1.0, g.threads), 1.0)
     tile = n.outer * (codes + op.hidden * 4.0) * np.where(n.by_tokens, g.cores, 1.0)
     walked = np.where(n.single, nest.own_bytes * nest.draws.distinct(0.5 * nest.outer), 0.0)
-    elsewhere = np.where(n.by_tokens | (np.asarray(g.threads) <= 1.0) | g.on_shared, 0.0, FAR)  # written by another core
+    elsewhere = np.where(
+        n.by_tokens | (np.asarray(g.threads) <= 1.0) | g.on_shared, 0.0, FAR
+    )  # written by another core
     late = n.block * (wide + codes) * g.cores
     early = weights + buffers * g.cores + tile
     rows, others, sums = _next_group(g)

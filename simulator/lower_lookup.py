@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from simulator.lowering import FAR, LONG_LATENCY, Context, across_lanes, imbalance, layer_norm, sequential, sharing
 from simulator.lookup_reuse import code_accesses, gather_of, loops, row_accesses, sum_accesses
+from simulator.lowering import FAR, LONG_LATENCY, Context, across_lanes, imbalance, layer_norm, sequential, sharing
 from simulator.machine import interpolate_log
 from simulator.phases import Access, Phase, Stream, Work
 from simulator.resources import Resources
@@ -20,12 +20,10 @@ from simulator.schedule import SPLIT_COLUMNS, SPLIT_TABLES, SPLIT_TOKENS, UNBOUN
 from simulator.workload import (
     ELEMENT_BYTES,
     LookupFfn,
-    effective_rows,
     hash_bits,
     padded_hidden,
     projection_outputs,
     repeats,
-    unique_rows,
 )
 
 PROJECTION_TILE = 64.0

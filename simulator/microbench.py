@@ -6,7 +6,7 @@ programs show on a real machine follow from a machine's parameters in the same w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -37,7 +37,7 @@ class Probe:
     page_2m: Any = 1.0
     prefetch_bytes: Any = 0.0
     reads: Any = 1e6
-    indices: IndexDistribution = IndexDistribution()
+    indices: IndexDistribution = field(default_factory=IndexDistribution)
 
 
 def probe_phase(probe: Probe, r: Resources) -> Phase:

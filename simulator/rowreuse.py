@@ -1,8 +1,8 @@
 """How often a table row comes back while a cache still has it: random rows in a nest of tiles and calls under LRU.
 
-Working-set theory (Denning 1968; Che, Tung and Wang 2002; footprints add up over streams, Xiang et al. 2013): a row that comes back
-after a gap of n tokens is found if what was touched in between fits. Over n tokens a table of R rows has U(n) = sum 1 - (1 - p)^n
-distinct ones; whatever streams past adds in proportion to n, what is kept near adds a constant. Gaps of independent draws are
+Working-set theory (Denning 1968; Che, Tung and Wang 2002; footprints add up over streams, Xiang et al. 2013): a row that comes
+back after a gap of n tokens is found if what was touched in between fits. Over n tokens a table of R rows has
+U(n) = sum 1 - (1 - p)^n distinct ones; whatever streams past adds in proportion to n, what is kept near adds a constant. Gaps of independent draws are
 geometric, whatever lies between two visits to the table, so each of three scales has its own window:
 
 - within a pass (a group of tables, one column stripe, one tile of tokens): own U(n) + linear n;
@@ -10,14 +10,14 @@ geometric, whatever lies between two visits to the table, so each of three scale
 - across calls: the same for every layer of the model, and what others evict.
 
 Crossings of one tile or one call have nearly one distance, whatever the gap; their step is as wide as the spread of lines over
-the sets of a cache makes it (Smith 1978; Hill and Smith 1989): a level of W ways keeps a line if fewer than W others fell into its
-set, a binomial number with relative variance (1 - row / way bytes) / W.
+the sets of a cache makes it (Smith 1978; Hill and Smith 1989): a level of W ways keeps a line if fewer than W others fell
+into its set, a binomial number with relative variance (1 - row / way bytes) / W.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -87,17 +87,17 @@ def _draws_table(kind: Any, skew: float, histogram: tuple[float, ...], rows: flo
 
 @dataclass(frozen=True)
 class RowNest:
-    """One stream of table rows as one core or one shared cache sees it.
+    """One stream of table rows as one core or one shared cache sees it; the fields broadcast against (levels, points, schedules).
 
-    `own_bytes`, `unit_bytes`, `all_bytes`: bytes of one row index within a pass, over the tables that an inner tile walks, and over
-    all tables of the worker; `pass_linear`, `tile_linear`: other bytes a token in a pass, and in a tile; `inner`, `outer`,
-    `tokens`: tokens of a pass, of what is encoded together, of a call; `encode_bytes`: kept near and touched once between outer
-    tiles; `layers`, `between_bytes`: what passes between two calls of a layer beside rows; `piece_bytes`: contiguous bytes of a row;
-    `pieces`: of one row, `pieces_apart` bytes from each other: where that is a multiple of a way, all fall into the same sets.
-    `pass_pieces`: those that a pass visits. `sum_linear`: bytes of sums a token of a pass, beside pass_linear, in runs of `sum_width`
-    that begin `sum_apart` bytes from each other and so fall into some of the sets. `apart`: workers with tables of their own.
+    `own_bytes`, `unit_bytes`, `all_bytes`: bytes of one row index within a pass, over the tables that an inner tile walks, and
+    over all tables of the worker. `pass_linear`, `tile_linear`: other bytes a token in a pass, and in a tile. `inner`, `outer`,
+    `tokens`: tokens of a pass, of what is encoded together, of a call. `encode_bytes`: kept near and touched once between outer
+    tiles, `encode_weights` of them weights. `layers`, `between_bytes`: what passes between two calls of a layer beside rows.
+    `piece_bytes`: contiguous bytes of a row. `pieces`: of one row, `pieces_apart` bytes from each other: where that is a multiple
+    of a way, all fall into the same sets. `pass_pieces`: those that a pass visits. `sum_linear`: bytes of sums a token of a pass,
+    beside pass_linear, in runs of `sum_width` that begin `sum_apart` bytes from each other and so fall into some of the sets.
+    `apart`: workers with tables or columns of their own.
     """
-
     draws: Draws
     own_bytes: Number
     unit_bytes: Number
@@ -122,7 +122,7 @@ class RowNest:
 
     def ends(self) -> tuple[Any, Any, Any]:
         """Shares of accesses that are the first to their row in a pass, in an outer tile, and in a call."""
-        return tuple(self.draws.distinct(n) / n for n in (self.inner, self.outer, self.tokens))  # type: ignore[return-value]
+        return tuple(self.draws.distinct(n) / n for n in (self.inner, self.outer, self.tokens))
 
     def misses(self, levels: Levels) -> tuple[Any, Any, Any, Any]:
         """Miss shares in the levels: within a pass, across inner tiles, across outer tiles, across calls."""
@@ -201,7 +201,9 @@ class RowNest:
         distance = self.layers * own + kept
         several = 1.0 - self.inner / b  # calls of one pass visit their tables at one distance
         spread = 0.4 * several * own / distance
-        once = levels.step(distance, np.sqrt(variance * (1.0 - here / d.rows) + spread * spread + (UNEVEN / levels.ways) ** 2))
+        once = levels.step(
+            distance, np.sqrt(variance * (1.0 - here / d.rows) + spread * spread + (UNEVEN / levels.ways) ** 2)
+        )
         later = (_span(d, b, np.maximum(n - 0.5 * b, b)) - near) / np.maximum(here - near, 1e-12)
         stepped = near * once + (here - near) * (1.0 - np.minimum(np.maximum(later, 0.0), 1.0))
         hot = np.where(self.layers <= 1.0, several, 0.0)

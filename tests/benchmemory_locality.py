@@ -38,7 +38,8 @@ def summary(outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
             records.append({
                 "kind": kind, "level": ("TLB " if kind == "pages" else "") + f"L{level + 1}", "cases": len(several),
                 "mean_points": float(sizes.mean()), "p95_points": float(np.percentile(sizes, 95)),
-                "max_points": float(sizes[worst]), "bias_points": float(errors[:, level].mean()), "worst": several[worst].case.name,
+                "max_points": float(sizes[worst]), "bias_points": float(errors[:, level].mean()),
+                "worst": several[worst].case.name,
             })  # fmt: skip
     return records
 
@@ -70,7 +71,8 @@ def collect() -> dict[str, Any]:
         "levels": summary(outcomes),
         "query_microseconds": query_seconds() * 1e6,
         "cases": [
-            {"name": o.case.name, "kind": o.case.kind, "simulated": o.simulated, "predicted": o.predicted} for o in outcomes
+            {"name": o.case.name, "kind": o.case.kind, "simulated": o.simulated, "predicted": o.predicted}
+            for o in outcomes
         ],
     }
 
@@ -81,7 +83,9 @@ def tables(found: dict[str, Any]) -> list[Any]:
 
     result = Table(box=None, pad_edge=False)
     for column in ("kind", "level", "cases", "mean", "P95", "max", "bias", "worst case"):
-        result.add_column(column, no_wrap=column != "worst case", justify="left" if column in ("kind", "worst case") else "right")
+        result.add_column(
+            column, no_wrap=column != "worst case", justify="left" if column in ("kind", "worst case") else "right"
+        )
     for record in found["levels"]:
         figures = (f"{record[f'{name}_points']:.2f}" for name in ("mean", "p95", "max", "bias"))
         result.add_row(record["kind"], record["level"], str(record["cases"]), *figures, record["worst"])

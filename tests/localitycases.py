@@ -27,7 +27,7 @@ from simulator.microbench import Probe, probe_phase
 from simulator.phases import Phase
 from simulator.predict import lower
 from simulator.resources import broadcastable, resolve
-from simulator.schedule import NAMED, GemmSchedule, LookupSchedule
+from simulator.schedule import NAMED, GemmSchedule
 from simulator.tracesim import TraceSimulator
 from simulator.workload import GemmFfn, IndexDistribution, LookupFfn
 from tests.example import machine
@@ -89,7 +89,9 @@ COMPARED: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
 # --- machines -------------------------------------------------------------------------------------------------------
 
 
-def small_machine(sizes: tuple[int, int, int], ways: tuple[int, int, int], cores: int, inclusion: str = "non-inclusive") -> Machine:
+def small_machine(
+    sizes: tuple[int, int, int], ways: tuple[int, int, int], cores: int, inclusion: str = "non-inclusive"
+) -> Machine:
     """The example machine with other caches; the L3 is shared by all cores."""
     base = machine()
     caches = base.caches
@@ -227,7 +229,9 @@ def predicted_phases(case: Case) -> tuple[tuple[Phase, ...], Any]:
 
 def stream_misses(stream: Any, r: Any) -> list[float]:
     """Bytes of a stream that go beyond each level."""
-    return [float(sum(np.asarray(a.bytes * miss_shares(a, r)[k]) for a in stream.accesses)) for k in range(len(r.levels))]
+    return [
+        float(sum(np.asarray(a.bytes * miss_shares(a, r)[k]) for a in stream.accesses)) for k in range(len(r.levels))
+    ]
 
 
 def outcome(case: Case) -> Outcome:
@@ -310,7 +314,9 @@ def _draw_gather(draw: Any, index: int) -> Case | None:
     name = SCHEDULES[index % len(SCHEDULES)]
     schedule = replace(NAMED[name], column_stripe=float(draw.choice([64, 128, 256])), prefetch_bytes=0.0)
     if name in ("v3", "v4", "v5"):
-        schedule = replace(schedule, token_tile=float(draw.choice([16, 48, 96, 240])), table_group=float(draw.choice([4, 8, 16])))
+        schedule = replace(
+            schedule, token_tile=float(draw.choice([16, 48, 96, 240])), table_group=float(draw.choice([4, 8, 16]))
+        )
     batch = int(2.0 ** draw.uniform(0.0, 12.0))
     layers = int(draw.choice([1, 1, 2, 4, 8]))
     evicted = 0.0 if layers == 1 or draw.random() < 0.5 else float(int(2.0 ** draw.uniform(12, 19)))
@@ -364,7 +370,12 @@ def _draw_probe(draw: Any, index: int, kind: str) -> Case | None:
         weights = draw.gamma(0.3, size=count) + 1e-9
         shares = tuple((weights / weights.sum()).tolist())
         indices = IndexDistribution("histogram", histogram=shares)
-    probe = Probe("sweep" if kind == "sweep" else "rows", float(count * row), float(row), **({} if indices.kind == "uniform" else {"indices": indices}))
+    probe = Probe(
+        "sweep" if kind == "sweep" else "rows",
+        float(count * row),
+        float(row),
+        **({} if indices.kind == "uniform" else {"indices": indices}),
+    )
     name = f"{label}, {count} rows of {row} B a core, {threads} cores, L3 {last / KIB:g} KiB"
     return Case(name, kind, cpu, threads, probe=probe, shares=shares, seed=index)
 

@@ -26,11 +26,11 @@ ZIPF = IndexDistribution("zipf", 0.8)
 
 
 def test_closed_forms_agree_with_the_trace_simulator_on_forty_cases() -> None:
-    records = {(r["kind"], r["level"]): r for r in summary(outcome(case) for case in cases(40, seed=5))}
+    records = {(r["kind"], r["level"]): r for r in summary(outcome(case) for case in cases(40))}
     for level in ("L1", "L2", "L3"):
         found = records["all caches", level]
-        assert found["mean_points"] <= 2.0, found
-        assert found["p95_points"] <= 9.0, found
+        assert found["mean_points"] <= 1.8, found
+        assert found["p95_points"] <= 8.0, found
 
 
 def test_tlb_reach_agrees_with_the_trace_simulator() -> None:
@@ -70,7 +70,9 @@ def test_skewed_rows_in_a_full_cache_follow_che() -> None:
     shares /= shares.sum()
     time = 150.0
     kept = float(np.sum(1.0 - np.exp(-shares * time)))  # rows in a cache whose characteristic time is 150 tokens
-    assert float(Draws(ZIPF, 256.0).missing(kept)) == pytest.approx(float(np.sum(shares * np.exp(-shares * time))), abs=0.01)
+    assert float(Draws(ZIPF, 256.0).missing(kept)) == pytest.approx(
+        float(np.sum(shares * np.exp(-shares * time))), abs=0.01
+    )
 
 
 def gather_shares(schedule: LookupSchedule, batch: float, layers: float, sizes: Any, indices: IndexDistribution) -> Any:
@@ -112,7 +114,9 @@ def test_a_model_that_fits_misses_nothing_and_one_that_does_not_misses_first_tou
 
 def test_many_schedules_at_once_are_the_same_as_one_by_one() -> None:
     names = ("v1", "v2", "v3", "v4", "v5")
-    together = LookupSchedule(*(np.array([getattr(NAMED[n], f) for n in names]) for f in LookupSchedule.__dataclass_fields__))
+    together = LookupSchedule(
+        *(np.array([getattr(NAMED[n], f) for n in names]) for f in LookupSchedule.__dataclass_fields__)
+    )
     sizes = (8 * KIB, 64 * KIB, 512 * KIB)
     op = LookupFfn(64.0, 256.0, 32.0, 64.0, block=16.0, stages=2.0)
     r = broadcastable(resolve(small_machine(sizes, (8, 8, 16), 4), 4.0))
