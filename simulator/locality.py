@@ -8,6 +8,7 @@ last-level caches are hashed, partitioned and shared with others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,12 +61,12 @@ class Levels:
     cyclic_curves: tuple[Curve, ...]
 
     @classmethod
-    def of(cls, r: Resources) -> Levels:
-        """Of resources whose fields broadcast."""
+    def of(cls, levels: Sequence[LevelResources]) -> Levels:
+        """Of levels whose fields broadcast."""
         return cls(
-            stacked([level.capacity_bytes for level in r.levels]),
-            stacked([level.ways for level in r.levels]),
-            tuple(level.cyclic_miss_curve for level in r.levels),
+            stacked([level.capacity_bytes for level in levels]),
+            stacked([level.ways for level in levels]),
+            tuple(level.cyclic_miss_curve for level in levels),
         )
 
     def step(self, distance: Any, deviation: Any) -> Any:
@@ -87,8 +88,14 @@ def stacked(values: list[Any]) -> Any:
 
 def smooth_step(x: Any, deviation: Any) -> Any:
     """A cubic from 0 to 1 around 1 with the slope and width of a normal distribution."""
-    u = np.minimum(np.maximum((x - 1.0) / (SMOOTH * deviation + 1e-3), -1.0), 1.0)
-    return 0.5 + u * (0.75 - 0.25 * u * u)
+    u = (x - 1.0) / (SMOOTH * deviation + 1e-3)
+    u = np.minimum(np.maximum(u, -1.0), 1.0)
+    share = u * u
+    share *= -0.25
+    share += 0.75
+    share *= u
+    share += 0.5
+    return share
 
 
 def random_miss_share(x: Any, curve: Curve = ()) -> Any:

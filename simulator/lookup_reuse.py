@@ -6,6 +6,7 @@ of tables (split by tables), inner tiles, column stripes, groups of tables, toke
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,50 +192,60 @@ class Gather:
         return tuple(float(v[0, 0]) if self.axes == 0 else v[0] for v in found)
 
 
-def gather_of(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context, n: Loops) -> Gather:
-    """The gather under a schedule: a private cache sees one worker, a shared one all workers on it."""
-    shared = tuple(level.shared for level in r.levels)
-    cores = stacked([np.where(s, n.near, 1.0) for s in shared])
-    levels = Levels.of(r)
-    nest = _nest(op, n, context, Draws(op.indices, op.rows), r.threads, cores)
+_LARGE = 4096
+"""Points x schedules from which levels that see the same are worth a pass of their own: their streams are counted once."""
+
+
+def gathers_of(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context, n: Loops) -> tuple[Gather, ...]:
+    """The gather under a schedule, the levels from the core outwards in one group or in two: a private cache sees one worker, a
+    shared one all workers on it."""
+    draws = Draws(op.indices, op.rows)
     numbers = (schedule.token_tile, context.batch, context.layers, context.evicted_bytes, r.threads, op.tables, op.rows,
                *(level.capacity_bytes for level in r.levels))  # fmt: skip
-    return Gather(
-        op,
-        n,
-        context,
-        r.threads,
-        nest,
-        levels,
-        shared,
-        cores,
-        stacked(list(shared)) > 0.0,
-        max(np.ndim(x) for x in numbers),
-    )
+    axes = max(np.ndim(x) for x in numbers)
+    flags = tuple(level.shared for level in r.levels)
+    private = sum(flag is False for flag in flags)
+    parts = [r.levels]
+    if np.size(n.tokens) >= _LARGE and 0 < private < len(flags) and all(flag is True for flag in flags[private:]):
+        parts = [r.levels[:private], r.levels[private:]]
+    found = []
+    for levels in parts:
+        shared = tuple(level.shared for level in levels)
+        if len(parts) > 1:
+            cores = np.ones((1, 1, 1)) if shared[0] is False else np.atleast_2d(n.near)[None]
+        else:
+            cores = stacked([np.where(s, n.near, 1.0) for s in shared])
+        nest = _nest(op, n, context, draws, r.threads, cores)
+        on_shared = stacked(list(shared)) > 0.0
+        found.append(Gather(op, n, context, r.threads, nest, Levels.of(levels), shared, cores, on_shared, axes))
+    return tuple(found)
 
 
-def row_accesses(g: Gather) -> tuple[Access, ...]:
-    """Accesses to table rows by age: within a pass, across tiles, first in a call by a core of rows that a sibling
-    brought, first in a call on a shared cache."""
+def row_accesses(gathers: tuple[Gather, ...]) -> tuple[Access, ...]:
+    """Accesses to table rows by age: within a pass, across tiles, first in a call by a core of rows that a sibling brought, first in
+    a call on a shared cache."""
+    g = gathers[0]
     op, n, draws = g.op, g.n, g.nest.draws
     mine = tuple(np.minimum(draws.distinct(k) / k, 1.0) for k in (n.inner, n.outer, n.tokens))
-    theirs = tuple(g.apart(share) for share in g.nest.ends())
+    middle = (mine[0] - mine[1]) / np.maximum(mine[0] - mine[2], 1e-12)
+    ends: list[tuple[Any, ...]] = []
+    misses: list[tuple[Any, ...]] = []
+    for group in gathers:
+        ends += zip(*(group.apart(share) for share in group.nest.ends()), strict=True)
+        misses += zip(*(group.apart(share) for share in group.nest.misses(group.levels)), strict=True)
+    flags = tuple(flag for group in gathers for flag in group.shared)
     together: Any = mine[2]
-    for index, shared in enumerate(g.shared):
-        if shared is not False:
-            together = np.where(shared, np.minimum(theirs[2][index], together), together)
+    for flag, theirs in zip(flags, ends, strict=True):
+        if flag is not False:
+            together = np.where(flag, np.minimum(theirs[2], together), together)
     total = g.context.batch * op.tables * op.output * ELEMENT_BYTES[op.table_dtype]
     marks = (0.0, 1.0 - mine[0], 1.0 - mine[2], 1.0 - together, 1.0)
-    parts = tuple(g.apart(share) for share in g.nest.misses(g.levels))
-    middle = (mine[0] - mine[1]) / np.maximum(mine[0] - mine[2], 1e-12)
     levels: list[tuple[Any, ...]] = []
-    for index, shared in enumerate(g.shared):
-        own = tuple(part[index] for part in parts)
+    for flag, theirs, own in zip(flags, ends, misses, strict=True):
         found: tuple[Any, ...] = (own[0], own[2] + middle * (own[1] - own[2]), own[3], own[3])
-        if shared is not False:
-            ends = tuple(1.0 - share[index] for share in theirs)
-            laid = _laid_over(marks, (0.0, *ends, 1.0), own)
-            found = laid if shared is True else tuple(np.where(shared, a, b) for a, b in zip(laid, found, strict=True))
+        if flag is not False:
+            laid = _laid_over(marks, (0.0, *(1.0 - share for share in theirs), 1.0), own)
+            found = laid if flag is True else tuple(np.where(flag, a, b) for a, b in zip(laid, found, strict=True))
         levels.append(found)
     far = g.context.layers * n.tables * n.row + g.context.evicted_bytes
     return tuple(
@@ -290,17 +301,29 @@ def _next_group(g: Gather) -> tuple[Any, Any, Any]:
     )
 
 
-def _merged(g: Gather, parts: list[tuple[Any, Any, Any]]) -> tuple[Access, ...]:
+def _merged(
+    gathers: tuple[Gather, ...], parts_of: Callable[[Gather], list[tuple[Any, Any, Any]]]
+) -> tuple[Access, ...]:
     """One access of parts (bytes, distance, miss shares of the levels): what is read in order adds up in the engines."""
-    size = sum(part[0] for part in parts)
-    whole = np.maximum(size, 1e-300)
-    misses = sum(part[0] / whole * part[2] for part in parts)
-    near = g.apart(sum(part[0] / whole * part[1] for part in parts))
-    return (Access(size, near[0], near[-1], misses=g.apart(misses)),)
+    size: Any = 0.0
+    distances: list[Any] = []
+    misses: list[Any] = []
+    for group in gathers:
+        parts = parts_of(group)
+        size = sum(part[0] for part in parts)
+        whole = np.maximum(size, 1e-300)
+        misses += group.apart(sum(part[0] / whole * part[2] for part in parts))
+        distances += group.apart(sum(part[0] / whole * part[1] for part in parts))
+    return (Access(size, distances[0], distances[-1], misses=tuple(misses)),)
 
 
-def sum_accesses(g: Gather) -> tuple[Access, ...]:
-    """Accesses to the sums: first in a call, by later groups, the way back after the rows of a group, and where exact sums become
+def sum_accesses(gathers: tuple[Gather, ...]) -> tuple[Access, ...]:
+    """Accesses to the sums of the gather."""
+    return _merged(gathers, _sum_parts)
+
+
+def _sum_parts(g: Gather) -> list[tuple[Any, Any, Any]]:
+    """Sums: first in a call, by later groups, the way back after the rows of a group, and where exact sums become
     fp32."""
     op, n, nest, context = g.op, g.n, g.nest, g.context
     sharded = n.unit < op.tables
@@ -326,11 +349,16 @@ def sum_accesses(g: Gather) -> tuple[Access, ...]:
     if op.table_dtype == "int8":
         written = (n.columns * 4.0 + _codes_line(op, n.unit)) * nest.outer * nest.apart
         accesses.append(_stepped(g, size, nest.unit_bytes * nest.draws.distinct(0.5 * nest.outer), written))
-    return _merged(g, accesses)
+    return accesses
 
 
-def code_accesses(g: Gather) -> tuple[Access, ...]:
-    """Accesses to codes and scores: after they were written, block by block of the outer tile, and again by later groups, stripes
+def code_accesses(gathers: tuple[Gather, ...]) -> tuple[Access, ...]:
+    """Accesses to codes and scores."""
+    return _merged(gathers, _code_parts)
+
+
+def _code_parts(g: Gather) -> list[tuple[Any, Any, Any]]:
+    """Codes and scores: after they were written, block by block of the outer tile, and again by later groups, stripes
     and shards."""
     op, n, nest, context = g.op, g.n, g.nest, g.context
     readers = np.where(n.by_tokens, 1.0, n.workers)
@@ -349,14 +377,11 @@ def code_accesses(g: Gather) -> tuple[Access, ...]:
     late = n.block * (wide + codes) * g.cores
     early = weights + buffers * g.cores + tile
     rows, others, sums = _next_group(g)
-    return _merged(
-        g,
-        [
-            _stepped(g, size / blocks, walked, late + elsewhere, spread=0.3),
-            _stepped(g, size - size / blocks, walked, early + elsewhere, spread=0.2),
-            _stepped(g, np.maximum(again - size, 0.0), rows, others, sums),
-        ],
-    )
+    return [
+        _stepped(g, size / blocks, walked, late + elsewhere, spread=0.3),
+        _stepped(g, size - size / blocks, walked, early + elsewhere, spread=0.2),
+        _stepped(g, np.maximum(again - size, 0.0), rows, others, sums),
+    ]
 
 
 def _power_of_two(size: Any) -> Any:

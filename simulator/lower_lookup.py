@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.lookup_reuse import code_accesses, gather_of, loops, row_accesses, sum_accesses
+from simulator.lookup_reuse import code_accesses, gathers_of, loops, row_accesses, sum_accesses
 from simulator.lowering import FAR, LONG_LATENCY, Context, across_lanes, imbalance, layer_norm, sequential, sharing
 from simulator.machine import interpolate_log
 from simulator.phases import Access, Phase, Stream, Work
@@ -313,7 +313,7 @@ def _gather(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Cont
     d = _divide(op, schedule, r, context)
     work, uops_per_line = _gather_work(op, schedule, r, context, d.stripe)
     n = loops(op, schedule, threads, d.sharers, context, d)
-    g = gather_of(op, schedule, r, context, n)
+    g = gathers_of(op, schedule, r, context, n)
     rows_stream = Stream(
         "table_rows",
         "rows",

@@ -2,8 +2,8 @@
 
 Working-set theory (Denning 1968; Che, Tung and Wang 2002; footprints add up over streams, Xiang et al. 2013): a row that comes
 back after a gap of n tokens is found if what was touched in between fits. Over n tokens a table of R rows has
-U(n) = sum 1 - (1 - p)^n distinct ones; whatever streams past adds in proportion to n, what is kept near adds a constant. Gaps of independent draws are
-geometric, whatever lies between two visits to the table, so each of three scales has its own window:
+U(n) = sum 1 - (1 - p)^n distinct ones; whatever streams past adds in proportion to n, what is kept near adds a constant. Gaps of
+independent draws are geometric, whatever lies between two visits to the table, so each of three scales has its own window:
 
 - within a pass (a group of tables, one column stripe, one tile of tokens): own U(n) + linear n;
 - across tiles of a call: all rows of a worker and what its tiles write and encode;
@@ -26,7 +26,7 @@ from simulator.locality import Levels, smooth_step
 from simulator.workload import IndexDistribution, effective_rows, row_probabilities
 
 Number = Any
-_STEPS = 3
+_STEPS, _EXACT_STEPS = 2, 8
 _EDGES = (0.25, 0.8, 1.8)
 UNEVEN = 0.4
 """Lines by which the arrays of a layer, each a whole number of pages, fill one set more than another."""
@@ -52,7 +52,7 @@ class Draws:
         if self.table is not None:
             return np.interp(tokens, _GRID, self.table[0]), np.interp(tokens, _GRID, self.table[1])
         fresh = np.exp(tokens * self.decay)
-        return self.rows * (1.0 - fresh), fresh
+        return self.rows - self.rows * fresh, fresh
 
     def distinct(self, tokens: Any) -> Any:
         """U(n)."""
@@ -60,9 +60,9 @@ class Draws:
 
     def missing(self, kept_rows: Any) -> Any:
         """Miss share where the `kept_rows` rows that were used last are kept (Che's approximation)."""
-        return self.both(self.window(1.0, 0.0, kept_rows))[1]
+        return self.both(self.window(1.0, 0.0, kept_rows, _EXACT_STEPS))[1]
 
-    def window(self, row_bytes: Any, linear_bytes: Any, room: Any) -> Any:
+    def window(self, row_bytes: Any, linear_bytes: Any, room: Any, steps: int = _STEPS) -> Any:
         """Tokens n after which row_bytes U(n) + linear_bytes n fill `room` (0 where there is none).
 
         Newton's method from below on a concave function: it never overshoots.
@@ -71,7 +71,7 @@ class Draws:
         n = room / (row_bytes + linear_bytes)
         slope = np.maximum(linear_bytes, row_bytes * 1e-6)
         n = np.maximum(n, (room - row_bytes * self.rows) / slope)
-        for _ in range(_STEPS):
+        for _ in range(steps):
             touched, fresh = self.both(n)
             n = n + np.maximum(room - row_bytes * touched - linear_bytes * n, 0.0) / (row_bytes * fresh + slope)
         return n
@@ -98,6 +98,7 @@ class RowNest:
     beside pass_linear, in runs of `sum_width` that begin `sum_apart` bytes from each other and so fall into some of the sets.
     `apart`: workers with tables or columns of their own.
     """
+
     draws: Draws
     own_bytes: Number
     unit_bytes: Number
