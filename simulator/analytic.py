@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from simulator.incore import core_cycles
-from simulator.locality import miss_shares
+from simulator.locality import miss_shares, translation_misses
 from simulator.phases import Phase, Stream
 from simulator.resources import Resources, hand_over_seconds
 
@@ -196,12 +196,12 @@ def _add_stream(stream: Stream, share: Any, r: Resources, ideal: frozenset[str],
 def translation_seconds(stream: Stream, r: Resources) -> Any:
     """What translating the address of one row adds: page walks side by side, or in a chain one after another."""
     huge = np.asarray(stream.page_2m) > 0.0
-    array = np.maximum(stream.array_bytes, 1.0)
-    miss = np.maximum(0.0, 1.0 - np.where(huge, r.tlb_reach_2m_bytes, r.tlb_reach_4k_bytes) / array)
+    first = np.where(huge, r.tlb_near_2m_bytes, r.tlb_near_4k_bytes)
+    reach = np.where(huge, r.tlb_reach_2m_bytes, r.tlb_reach_4k_bytes)
+    beyond_first, miss = translation_misses(stream.array_bytes, first, reach)
     if stream.pattern != "chain":
         return miss * r.tlb_miss_seconds
-    beyond_first = np.maximum(0.0, 1.0 - np.where(huge, r.tlb_near_2m_bytes, r.tlb_near_4k_bytes) / array)
-    return miss * r.tlb_walk_seconds + np.maximum(beyond_first - miss, 0.0) * r.tlb_second_seconds
+    return miss * r.tlb_walk_seconds + (beyond_first - miss) * r.tlb_second_seconds
 
 
 def _shared_memory(seconds: Any, totals: _Totals, r: Resources, ideal: frozenset[str]) -> Any:

@@ -8,6 +8,8 @@ last-level caches are hashed, partitioned and shared with others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,6 @@ import numpy as np
 from simulator.machine import Curve
 from simulator.phases import Access
 from simulator.resources import LevelResources, Resources
-
-LRU_RAMP = ((0.9, 0.0), (1.1, 1.0))
-"""Set-associative LRU loses a cyclic sweep over a small range around the capacity, not at one point."""
 
 HIT_QUANTUM = 1e-9
 """Miss shares are rounded to this, so that they are the same on every host."""
@@ -39,9 +38,64 @@ def _lookup(curve: Curve, x: Any) -> Any:
     return np.interp(x, [p[0] for p in curve], [p[1] for p in curve])
 
 
-def cyclic_miss_share(x: Any, curve: Curve = ()) -> Any:
-    """Share of a cyclic sweep's accesses that miss; x = reuse distance / capacity."""
-    return _lookup(curve or LRU_RAMP, x)
+def cyclic_miss_share(x: Any, curve: Curve = (), ways: Any = 8.0) -> Any:
+    """Share of a cyclic sweep's accesses that miss; x = reuse distance / capacity.
+
+    Consecutive lines fill sets evenly: a little beyond the capacity some sets have one line too many, and miss all of them.
+    """
+    if curve:
+        return _lookup(curve, x)
+    return np.clip((x - 1.0) * (ways + 1.0) / np.maximum(x, 1.0), 0.0, 1.0)
+
+
+SMOOTH = 5.0**0.5
+"""Half width of `step` over its standard deviation."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """All levels of some resources at once: a leading axis of levels, then points, then schedules (of length 1)."""
+
+    capacity_bytes: Any
+    ways: Any
+    cyclic_curves: tuple[Curve, ...]
+
+    @classmethod
+    def of(cls, levels: Sequence[LevelResources]) -> Levels:
+        """Of levels whose fields broadcast."""
+        return cls(
+            stacked([level.capacity_bytes for level in levels]),
+            stacked([level.ways for level in levels]),
+            tuple(level.cyclic_miss_curve for level in levels),
+        )
+
+    def step(self, distance: Any, deviation: Any) -> Any:
+        """Miss share of accesses with nearly one distance, `deviation` being that of distance / capacity: 0 well below the
+        capacity, 1 well above, smooth between; or what a level's curve says."""
+        x = distance / self.capacity_bytes
+        share = smooth_step(x / (1.0 + 0.5 / self.ways), deviation)  # a line has its own way beside W - 1 others
+        for index, curve in enumerate(self.cyclic_curves):
+            if curve:
+                share[..., index, :, :] = _lookup(curve, x[..., index, :, :])
+        return share
+
+
+def stacked(values: list[Any]) -> Any:
+    """Values of the levels, each with points and schedules as its axes, along a new first axis."""
+    two = [np.atleast_2d(np.asarray(value, dtype=float)) for value in values]
+    return np.stack(np.broadcast_arrays(*two))
+
+
+def smooth_step(x: Any, deviation: Any) -> Any:
+    """A cubic from 0 to 1 around 1 with the slope and width of a normal distribution."""
+    u = (x - 1.0) / (SMOOTH * deviation + 1e-3)
+    u = np.minimum(np.maximum(u, -1.0), 1.0)
+    share = u * u
+    share *= -0.25
+    share += 0.75
+    share *= u
+    share += 0.5
+    return share
 
 
 def random_miss_share(x: Any, curve: Curve = ()) -> Any:
@@ -64,10 +118,10 @@ def level_miss_share(access: Access, level: LevelResources) -> Any:
     cyclic = access.cyclic
     if isinstance(cyclic, float):
         if cyclic == 1.0:
-            return cyclic_miss_share(x, level.cyclic_miss_curve)
+            return cyclic_miss_share(x, level.cyclic_miss_curve, level.ways)
         if cyclic == 0.0:
             return random_miss_share(x, level.random_miss_curve)
-    return cyclic * cyclic_miss_share(x, level.cyclic_miss_curve) + (1.0 - cyclic) * random_miss_share(
+    return cyclic * cyclic_miss_share(x, level.cyclic_miss_curve, level.ways) + (1.0 - cyclic) * random_miss_share(
         x, level.random_miss_curve
     )
 
@@ -75,9 +129,17 @@ def level_miss_share(access: Access, level: LevelResources) -> Any:
 def miss_shares(access: Access, r: Resources) -> list[Any]:
     """Share of the access's bytes that go beyond each level, innermost first; never rises outwards."""
     shares: list[Any] = []
-    for level in r.levels:
-        share = level_miss_share(access, level)
+    for index, level in enumerate(r.levels):
+        share = level_miss_share(access, level) if access.misses is None else access.misses[index]
         if shares:
             share = np.minimum(share, shares[-1])
         shares.append(np.rint(share / HIT_QUANTUM) * HIT_QUANTUM)
     return shares
+
+
+def translation_misses(array_bytes: Any, first_reach_bytes: Any, second_reach_bytes: Any) -> tuple[Any, Any]:
+    """Shares of random accesses to an array whose page is not in the first-level TLB, and in neither (pages are lines of a cache
+    that reaches so many bytes, alike likely: all but what fits)."""
+    array = np.maximum(array_bytes, 1.0)
+    walks = np.maximum(0.0, 1.0 - second_reach_bytes / array)
+    return np.maximum(walks, np.maximum(0.0, 1.0 - first_reach_bytes / array)), walks

@@ -20,6 +20,9 @@ from simulator.workload import WEIGHT_BYTES, GemmFfn
 REGISTER_TOKENS = 6.0
 """Tokens that share one load of a weight vector in the micro-kernel (64 x 6 fp32 on AVX-512)."""
 
+SIDE_BY_SIDE_BYTES = 4096.0
+"""What one group of threads reads before another one gets to the same weights: they start at a barrier and walk alike."""
+
 ACTIVATION_BYTES = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0, "int8-weight-only": 1.0, "int4-weight-only": 1.0}
 """Bytes of one activation as the GEMM reads it; weight-only formats quantise activations by groups on the fly."""
 
@@ -106,11 +109,16 @@ class _Grid:
         )
 
     def _weights(self, depth: Any, outputs: Any) -> Stream:
-        context = self.context
+        op, context = self.op, self.context
         size = depth * outputs * self.weight_bytes
-        everything = context.layers * (self.layer_weights + context.evicted_bytes)
-        core_far = everything / self.columns_split
-        shared_far = everything * self.columns_shared
+        everything = context.layers * self.layer_weights
+        rest = context.layers * context.evicted_bytes + self.tokens * (
+            op.hidden * (8.0 + self.element) + op.intermediate * self.element
+        )
+        core_far = everything / self.columns_split + rest
+        shared_far = everything * self.columns_shared + rest * np.maximum(1.0, self.sharers / self.columns_split)
+        # Groups walk the panels side by side: a sibling finds what the first of them fetched a moment ago.
+        beside = SIDE_BY_SIDE_BYTES * self.groups
         core_near = size / self.columns_split + self.block * (depth + outputs) * self.element
         shared_near = size * self.columns_shared + self.block * (depth + outputs) * self.element
         return Stream(
@@ -118,7 +126,7 @@ class _Grid:
             "sequential",
             (
                 Access(size * self.fetching_groups, core_far, shared_far),
-                Access(size * (self.groups - self.fetching_groups), core_far, np.minimum(shared_near, shared_far)),
+                Access(size * (self.groups - self.fetching_groups), core_far, np.minimum(beside, shared_far)),
                 Access(
                     size * self.groups * (self.passes - 1.0),
                     np.minimum(core_near, core_far),

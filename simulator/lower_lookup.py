@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from simulator.lookup_reuse import code_accesses, gathers_of, loops, row_accesses, sum_accesses
 from simulator.lowering import FAR, LONG_LATENCY, Context, across_lanes, imbalance, layer_norm, sequential, sharing
 from simulator.machine import interpolate_log
 from simulator.phases import Access, Phase, Stream, Work
@@ -19,12 +20,10 @@ from simulator.schedule import SPLIT_COLUMNS, SPLIT_TABLES, SPLIT_TOKENS, UNBOUN
 from simulator.workload import (
     ELEMENT_BYTES,
     LookupFfn,
-    effective_rows,
     hash_bits,
     padded_hidden,
     projection_outputs,
     repeats,
-    unique_rows,
 )
 
 PROJECTION_TILE = 64.0
@@ -309,89 +308,29 @@ def _divide(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Cont
     )
 
 
-def _row_accesses(op: LookupFfn, context: Context, d: _Division) -> tuple[tuple[Access, ...], Any]:
-    """(table rows by reuse, distinct rows of a table that one tile touches).
-
-    Four shares: first touches on a shared cache, first touches by a core of rows that a sibling fetched, rows that an
-    earlier tile of the same core touched, and rows that come back within a tile.
-    """
-    batch, by_tokens, near = context.batch, d.by_tokens, d.workers_per_cache
-    touched_tile = unique_rows(op.indices, op.rows, d.tile)
-    touched_thread = unique_rows(op.indices, op.rows, d.tokens)
-    instance_tokens = np.where(by_tokens, d.tokens * near, d.tokens)
-    touched_instance = np.where(by_tokens, unique_rows(op.indices, op.rows, instance_tokens), touched_thread)
-    instances = np.maximum(d.workers / d.sharers, 1.0)
-
-    per_table = d.tables * d.row_bytes * d.workers  # bytes of one row index over all tables and all workers
-    total = batch / np.where(by_tokens, d.workers, 1.0) * per_table
-    first_thread = np.minimum(touched_thread, d.tokens) * per_table
-    first_instance = np.where(by_tokens, touched_instance * d.tables * d.row_bytes * instances, first_thread)
-    first_instance = np.minimum(first_instance, first_thread)
-    across_tiles = np.maximum(d.tokens / d.tile * touched_tile - touched_thread, 0.0) * per_table
-    within_tile = np.maximum(total - first_thread - across_tiles, 0.0)
-
-    layer_core = d.tables * d.row_bytes * effective_rows(op.indices, op.rows)
-    layer_shared = np.where(by_tokens, layer_core, layer_core * near)
-    projection = repeats(op) * op.stages * padded_hidden(op) * op.block * ELEMENT_BYTES[op.projection_dtype]
-    rest = projection + batch * op.output * 4.0 + context.evicted_bytes
-    model_core, model_shared = context.layers * (layer_core + rest), context.layers * (layer_shared + rest)
-    near_core = _tile_bytes(op, d, touched_tile)
-    sweep_core = d.tables * touched_thread * d.row_bytes + d.tokens * d.columns * 4.0
-    sweep_shared = np.where(
-        by_tokens, d.tables * touched_instance * d.row_bytes, d.tables * touched_thread * d.row_bytes * near
-    )
-    cyclic_instance, cyclic_thread = (touched_instance / op.rows) ** 4, (touched_thread / op.rows) ** 4
-    return (
-        Access(first_instance, model_core, model_shared, cyclic=cyclic_instance),
-        Access(first_thread - first_instance, model_core, np.minimum(sweep_shared, model_shared), cyclic=0.0),
-        Access(across_tiles, sweep_core, sweep_shared, cyclic=cyclic_thread),
-        Access(within_tile, near_core, near_core * near, cyclic=0.0),
-    ), touched_tile
-
-
-def _tile_bytes(op: LookupFfn, d: _Division, touched_tile: Any) -> Any:
-    """What one worker keeps near while it walks a group of tables over a tile: rows, accumulators, codes and scores."""
-    return d.group * touched_tile * d.piece_bytes + d.tile * d.stripe * 4.0 + d.tile * op.tables * 8.0
-
-
 def _gather(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context) -> Phase:
     batch, threads = context.batch, r.threads
     d = _divide(op, schedule, r, context)
     work, uops_per_line = _gather_work(op, schedule, r, context, d.stripe)
-    accesses, touched_tile = _row_accesses(op, context, d)
-    near_core = _tile_bytes(op, d, touched_tile)
+    n = loops(op, schedule, threads, d.sharers, context, d)
+    g = gathers_of(op, schedule, r, context, n)
     rows_stream = Stream(
         "table_rows",
         "rows",
-        accesses,
+        row_accesses(g),
         row_bytes=d.piece_bytes,
         uops_per_line=uops_per_line,
         prefetch_bytes=schedule.prefetch_bytes,
         array_bytes=op.tables * op.rows * op.output * ELEMENT_BYTES[op.table_dtype],
         page_2m=context.page_2m,
     )
-    groups = np.maximum(d.tables / d.group, 1.0)
-    output_bytes = batch * op.output * 4.0 * np.where(d.by_tables, op.tables / d.tables, 1.0)
-    output_distance = d.tile * d.columns * 4.0 + d.group * touched_tile * d.piece_bytes
-    code_bytes = batch * op.tables * 8.0 * np.where(d.by_columns, op.output / d.columns, 1.0)
     return Phase(
         name="gather",
         work=work,
         streams=(
             rows_stream,
-            sequential(
-                "accumulators",
-                output_bytes * groups,
-                output_distance,
-                output_distance * d.workers_per_cache,
-                writes=1.0,
-            ),
-            sequential(
-                "codes",
-                code_bytes * np.maximum(d.columns / d.stripe, 1.0),
-                np.where(d.by_tokens, d.tile * op.tables * 8.0 + near_core, FAR),
-                batch * op.tables * 8.0 + near_core * d.workers_per_cache,
-            ),
+            Stream("accumulators", "sequential", sum_accesses(g), writes=1.0),
+            Stream("codes", "sequential", code_accesses(g)),
         ),
         imbalance=np.where(
             d.by_tokens,

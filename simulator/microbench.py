@@ -6,7 +6,7 @@ programs show on a real machine follow from a machine's parameters in the same w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +14,8 @@ import numpy as np
 from simulator.lowering import sharing
 from simulator.phases import Access, Pattern, Phase, Stream, Work
 from simulator.resources import Resources
+from simulator.rowreuse import Draws
+from simulator.workload import IndexDistribution
 
 Kind = Literal["chase", "sweep", "rows"]
 _PATTERNS: dict[Kind, Pattern] = {"chase": "chain", "sweep": "sequential", "rows": "rows"}
@@ -35,6 +37,7 @@ class Probe:
     page_2m: Any = 1.0
     prefetch_bytes: Any = 0.0
     reads: Any = 1e6
+    indices: IndexDistribution = field(default_factory=IndexDistribution)
 
 
 def probe_phase(probe: Probe, r: Resources) -> Phase:
@@ -54,7 +57,7 @@ def probe_phase(probe: Probe, r: Resources) -> Phase:
     stream = Stream(
         "array",
         _PATTERNS[probe.kind],
-        (Access(size, near, near * sharing(r), cyclic=0.0 if probe.kind == "rows" else 1.0),),
+        (_access(probe, size, r),),
         row_bytes=probe.row_bytes if probe.kind == "rows" else r.line_bytes,
         uops_per_line=1.0,
         prefetch_bytes=probe.prefetch_bytes,
@@ -62,6 +65,16 @@ def probe_phase(probe: Probe, r: Resources) -> Phase:
         page_2m=probe.page_2m,
     )
     return Phase(name=probe.kind, work=work, streams=(stream,))
+
+
+def _access(probe: Probe, size: Any, r: Resources) -> Access:
+    near = probe.footprint_bytes
+    if probe.kind != "rows" or probe.indices.kind == "uniform":
+        return Access(size, near, near * sharing(r), cyclic=0.0 if probe.kind == "rows" else 1.0)
+    draws = Draws(probe.indices, near / probe.row_bytes)
+    of = (probe.row_bytes, probe.row_bytes * sharing(r))  # every sharer has an array of its own
+    misses = (draws.missing(level.capacity_bytes / np.where(level.shared, *of[::-1])) for level in r.levels)
+    return Access(size, near, near * sharing(r), cyclic=0.0, misses=tuple(misses))
 
 
 def nanoseconds_a_line(probe: Probe, seconds: Any) -> Any:

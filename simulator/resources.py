@@ -39,6 +39,7 @@ class LevelResources:
     instance_bytes_per_second: Number
     cyclic_miss_curve: Curve
     random_miss_curve: Curve
+    ways: Number = 8.0
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,7 @@ def _level(
         instance_bytes_per_second=instance_rate,
         cyclic_miss_curve=level.cyclic_miss_curve,
         random_miss_curve=level.random_miss_curve,
+        ways=level.ways,
     )
 
 

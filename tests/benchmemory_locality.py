@@ -1,0 +1,113 @@
+"""The closed forms of locality against the trace simulator: `python -m tests.benchmemory_locality [--json FILE]`.
+
+500 seeded cases (tests/localitycases.py) and 40 of TLB reach: points of hit rate, predicted less simulated, where a level's hit
+rate is the share of all accesses found there or further in. Nothing is stored between runs.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from simulator.cli_common import console, write_json
+from tests.localitycases import Outcome, cases, outcome, page_cases, page_outcome, predicted_phases, stream_misses
+
+CASES, PAGE_CASES = 500, 40
+GOAL_MEAN, GOAL_P95 = 1.2, 3.0
+"""Points of hit rate per level."""
+
+
+def summary(outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
+    """One record a kind and level, and all kinds together: cases, mean, P95, largest error and its case, mean signed error."""
+    groups: dict[str, list[Outcome]] = {}
+    for found in outcomes:
+        groups.setdefault(found.case.kind, []).append(found)
+    caches = [found for kind, several in groups.items() if kind != "pages" for found in several]
+    records = []
+    for kind, several in [*sorted(groups.items()), *([("all caches", caches)] if caches else [])]:
+        errors = np.array([found.errors for found in several])
+        for level in range(errors.shape[1]):
+            sizes = np.abs(errors[:, level])
+            worst = int(np.argmax(sizes))
+            records.append({
+                "kind": kind, "level": ("TLB " if kind == "pages" else "") + f"L{level + 1}", "cases": len(several),
+                "mean_points": float(sizes.mean()), "p95_points": float(np.percentile(sizes, 95)),
+                "max_points": float(sizes[worst]), "bias_points": float(errors[:, level].mean()),
+                "worst": several[worst].case.name,
+            })  # fmt: skip
+    return records
+
+
+def query_seconds(count: int = 40) -> float:
+    """Median seconds in which one case's phases are lowered and their miss shares known."""
+    taken = []
+    for case in cases(count, kinds=("gather",)):
+        start = time.perf_counter()
+        phases, r = predicted_phases(case)
+        for phase in phases:
+            for stream in phase.streams:
+                stream_misses(stream, r)
+        taken.append(time.perf_counter() - start)
+    return float(np.median(taken))
+
+
+def collect() -> dict[str, Any]:
+    """All cases: the records of `summary` and every case's figures."""
+    drawn = cases(CASES)
+    outcomes = []
+    for index, case in enumerate(drawn):
+        if index % 100 == 0:
+            print(f"locality: {index} of {len(drawn)} cases", file=sys.stderr, flush=True)
+        outcomes.append(outcome(case))
+    outcomes += [page_outcome(case) for case in page_cases(PAGE_CASES)]
+    return {
+        "goal": {"mean_points": GOAL_MEAN, "p95_points": GOAL_P95},
+        "levels": summary(outcomes),
+        "query_microseconds": query_seconds() * 1e6,
+        "cases": [
+            {"name": o.case.name, "kind": o.case.kind, "simulated": o.simulated, "predicted": o.predicted}
+            for o in outcomes
+        ],
+    }
+
+
+def tables(found: dict[str, Any]) -> list[Any]:
+    """The records for a terminal."""
+    from rich.table import Table
+
+    result = Table(box=None, pad_edge=False)
+    for column in ("kind", "level", "cases", "mean", "P95", "max", "bias", "worst case"):
+        result.add_column(
+            column, no_wrap=column != "worst case", justify="left" if column in ("kind", "worst case") else "right"
+        )
+    for record in found["levels"]:
+        figures = (f"{record[f'{name}_points']:.2f}" for name in ("mean", "p95", "max", "bias"))
+        result.add_row(record["kind"], record["level"], str(record["cases"]), *figures, record["worst"])
+    result.caption = (
+        f"points of hit rate; goal: mean {GOAL_MEAN}, P95 {GOAL_P95}; a case lowered with all its miss shares in "
+        f"{found['query_microseconds']:.0f} microseconds"
+    )
+    return [result]
+
+
+@click.command()
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
+def main(json_file: Path | None) -> None:
+    """Closed forms of locality against the trace simulator."""
+    found = collect()
+    screen = console()
+    screen.width = max(screen.width, 150)
+    for table in tables(found):
+        screen.print(table)
+    if json_file is not None:
+        write_json(json_file, found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""Locality in closed form: held to the trace simulator on 40 cases, to formulas it does not contain, and to orderings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simulator.locality import cyclic_miss_share, miss_shares, random_miss_share, smooth_step
+from simulator.lowering import Context
+from simulator.microbench import Probe, probe_phase
+from simulator.predict import lower
+from simulator.resources import broadcastable, resolve
+from simulator.rowreuse import Draws
+from simulator.schedule import NAMED, LookupSchedule
+from simulator.workload import IndexDistribution, LookupFfn, unique_rows
+from tests.benchmemory_locality import summary
+from tests.localitycases import KIB, cases, outcome, page_cases, page_outcome, small_machine
+
+UNIFORM = IndexDistribution()
+ZIPF = IndexDistribution("zipf", 0.8)
+
+
+def test_closed_forms_agree_with_the_trace_simulator_on_forty_cases() -> None:
+    records = {(r["kind"], r["level"]): r for r in summary(outcome(case) for case in cases(40))}
+    for level in ("L1", "L2", "L3"):
+        found = records["all caches", level]
+        assert found["mean_points"] <= 1.8, found
+        assert found["p95_points"] <= 8.0, found
+
+
+def test_tlb_reach_agrees_with_the_trace_simulator() -> None:
+    for found in map(page_outcome, page_cases(6)):
+        assert max(map(abs, found.errors)) <= 2.5, (found.case.name, found.errors)
+
+
+def test_a_cyclic_sweep_keeps_everything_or_nothing() -> None:
+    assert cyclic_miss_share(1.0, (), 8.0) == 0.0
+    assert cyclic_miss_share(1.0 + 1.0 / 8.0, (), 8.0) == pytest.approx(1.0)  # every set has a line too many
+    # Half of the sets have nine lines for eight ways: those miss, 9 of 17 lines.
+    assert cyclic_miss_share(1.0 + 1.0 / 16.0, (), 8.0) == pytest.approx(9.0 / 17.0)
+
+
+def test_random_lines_keep_the_fitting_share() -> None:
+    assert random_miss_share(4.0) == pytest.approx(0.75)
+    assert random_miss_share(0.5) == 0.0
+
+
+@pytest.mark.parametrize("tokens", [1.0, 7.0, 64.0, 1000.0])
+def test_distinct_rows_are_those_of_the_workload(tokens: float) -> None:
+    for indices in (UNIFORM, ZIPF):
+        draws = Draws(indices, 256.0)
+        assert float(draws.distinct(tokens)) == pytest.approx(float(unique_rows(indices, 256.0, tokens)), rel=2e-3)
+
+
+def test_a_window_is_filled_by_what_it_holds() -> None:
+    for indices in (UNIFORM, ZIPF):
+        draws = Draws(indices, 256.0)
+        for room in (1e3, 2e4, 2e5):
+            n = float(draws.window(512.0, 64.0, room))
+            assert 512.0 * float(draws.distinct(n)) + 64.0 * n == pytest.approx(room, rel=0.03), (indices.kind, room)
+
+
+def test_skewed_rows_in_a_full_cache_follow_che() -> None:
+    shares = np.arange(1, 257) ** -0.8
+    shares /= shares.sum()
+    time = 150.0
+    kept = float(np.sum(1.0 - np.exp(-shares * time)))  # rows in a cache whose characteristic time is 150 tokens
+    assert float(Draws(ZIPF, 256.0).missing(kept)) == pytest.approx(
+        float(np.sum(shares * np.exp(-shares * time))), abs=0.01
+    )
+
+
+def gather_shares(schedule: LookupSchedule, batch: float, layers: float, sizes: Any, indices: IndexDistribution) -> Any:
+    """Miss shares of the gather's streams by level, the streams' accesses in order."""
+    op = LookupFfn(64.0, 256.0, 32.0, 64.0, block=16.0, stages=2.0, indices=indices)
+    r = broadcastable(resolve(small_machine(sizes, (8, 8, 16), 1), 1.0))
+    phases = lower(op, schedule, r, Context(batch, layers, 0.0))
+    gather = next(phase for phase in phases if phase.name == "gather")
+    return [np.array(miss_shares(access, r), dtype=float) for stream in gather.streams for access in stream.accesses]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["v1", "v2", "v3", "v4", "v5"]),
+    st.sampled_from([1.0, 5.0, 64.0, 500.0, 4096.0]),
+    st.sampled_from([1.0, 3.0, 12.0]),
+    st.sampled_from([UNIFORM, ZIPF]),
+    st.floats(0.1, 10.0),
+    st.floats(1.0, 4.0),
+)
+def test_shares_lie_in_bounds_never_rise_outwards_and_fall_with_capacity(
+    name: str, batch: float, layers: float, indices: IndexDistribution, scale: float, more: float
+) -> None:
+    small = tuple(scale * size * KIB for size in (8, 64, 512))
+    before = gather_shares(NAMED[name], batch, layers, small, indices)
+    after = gather_shares(NAMED[name], batch, layers, tuple(size * more for size in small), indices)
+    for old, new in zip(before, after, strict=True):
+        assert np.all((old >= 0.0) & (old <= 1.0))
+        assert np.all(np.diff(old) <= 0.0)
+        assert np.all(new <= old + 1e-6)
+
+
+def test_a_model_that_fits_misses_nothing_and_one_that_does_not_misses_first_touches() -> None:
+    fits = gather_shares(NAMED["v3"], 64.0, 4.0, (32 * KIB, 256 * KIB, 1 << 30), UNIFORM)
+    assert max(shares[-1] for shares in fits) == 0.0
+    small = gather_shares(NAMED["v3"], 64.0, 400.0, (32 * KIB, 256 * KIB, 1 << 20), UNIFORM)
+    assert small[3][-1] == 1.0  # first touches of a call
+
+
+def test_many_schedules_at_once_are_the_same_as_one_by_one() -> None:
+    names = ("v1", "v2", "v3", "v4", "v5")
+    together = LookupSchedule(
+        *(np.array([getattr(NAMED[n], f) for n in names]) for f in LookupSchedule.__dataclass_fields__)
+    )
+    sizes = (8 * KIB, 64 * KIB, 512 * KIB)
+    op = LookupFfn(64.0, 256.0, 32.0, 64.0, block=16.0, stages=2.0)
+    r = broadcastable(resolve(small_machine(sizes, (8, 8, 16), 4), 4.0))
+    context = Context(200.0, 4.0, 0.0)
+    found = next(p for p in lower(op, together, r, context) if p.name == "gather")
+    for index, name in enumerate(names):
+        alone = next(p for p in lower(op, NAMED[name], r, context) if p.name == "gather")
+        for stream, other in zip(found.streams, alone.streams, strict=True):
+            for access, single in zip(stream.accesses, other.accesses, strict=True):
+                for many, one in zip(miss_shares(access, r), miss_shares(single, r), strict=True):
+                    assert np.broadcast_to(many, 5)[index] == pytest.approx(float(one), abs=2e-9), (name, stream.name)
+
+
+def test_a_measured_curve_overrides_the_closed_form() -> None:
+    cpu = small_machine((8 * KIB, 64 * KIB, 512 * KIB), (8, 8, 16), 1)
+    assert cpu.caches.L3 is not None
+    curve = ((0.1, 0.0), (10.0, 0.5))
+    measured = replace(cpu, caches=replace(cpu.caches, L3=replace(cpu.caches.L3, cyclic_miss_curve=curve)))
+    r = broadcastable(resolve(measured, 1.0))
+    access = probe_phase(Probe("sweep", 100.0 * 512 * KIB), r).streams[0].accesses[0]
+    assert float(miss_shares(access, r)[-1]) == 0.5
+
+
+def test_the_step_is_monotone_and_symmetric() -> None:
+    x = np.linspace(0.0, 2.0, 401)
+    share = smooth_step(x, 0.2)
+    assert np.all(np.diff(share) >= 0.0)
+    assert smooth_step(1.0, 0.2) == 0.5
+    assert share[0] == 0.0
+    assert share[-1] == 1.0
