@@ -212,7 +212,9 @@ def test_siblings_hide_latency_behind_arithmetic() -> None:
     assert one == pytest.approx(2 * wait, rel=0.02)
     assert wait * 0.99 < two < 0.85 * one
     long = Phase("long", Work(chain_cycles=3.0 * wait * r.vector_hz), (stream,))
-    assert run_phases((long,), r, replace(FEW, smt=2)).seconds == pytest.approx(3.0 * wait, rel=0.03)  # one core's arithmetic
+    assert run_phases((long,), r, replace(FEW, smt=2)).seconds == pytest.approx(
+        3.0 * wait, rel=0.03
+    )  # one core's arithmetic
     only = Phase("wait", Work(), (stream,))
     alone, shared = (run_phases((only,), r, replace(FEW, smt=n)).seconds for n in (1, 2))
     assert shared == pytest.approx(alone, rel=0.02)
