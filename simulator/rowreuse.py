@@ -27,7 +27,11 @@ from simulator.workload import IndexDistribution, effective_rows, row_probabilit
 
 Number = Any
 _STEPS, _EXACT_STEPS = 2, 8
-_EDGES = (0.25, 0.8, 1.8)
+"""Of Newton's method for many windows at once, and for one."""
+
+_EDGES = (0.3, 0.9)
+"""Between gaps that are taken together, in units of the typical gap."""
+
 UNEVEN = 0.4
 """Lines by which the arrays of a layer, each a whole number of pages, fill one set more than another."""
 
