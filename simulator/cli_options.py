@@ -180,3 +180,30 @@ def machine_names(text: str) -> list[str]:
     if len(names) > MAX_MACHINES:
         fail(f"--machines: at most {MAX_MACHINES} machines, got {len(names)}", code=2)
     return list(dict.fromkeys(names))
+
+
+EVENT_CHOICES = ("packet_lines", "placement", "smt", "scheduling")
+
+_EVENT_OPTIONS: list[Callable[[Any], Any]] = [
+    click.option("--packet-lines", type=click.FloatRange(1, 64), default=None,
+                 help="Event engine: lines of a packet (granularity; 4 unless given)."),
+    click.option("--placement", type=click.Choice(["local", "interleaved", "first-touch"]), default=None,
+                 help="Event engine: where memory lies for threads of several sockets (local)."),
+    click.option("--smt", type=click.IntRange(1, 8), default=None,
+                 help="Event engine: hardware threads a core that run (1)."),
+    click.option("--scheduling", type=click.Choice(["static", "dynamic"]), default=None,
+                 help="Event engine: work dealt out beforehand, or taken in pieces from a counter (static)."),
+]  # fmt: skip
+
+
+def event_options(function: Any) -> Any:
+    """Adds the choices of the event engine; those given reach the command as `events`, a dict of EventOptions fields."""
+
+    @functools.wraps(function)
+    def command(*args: Any, **options: Any) -> Any:
+        given = {name: options.pop(name) for name in EVENT_CHOICES}
+        return function(*args, events={name: value for name, value in given.items() if value is not None}, **options)
+
+    for option in reversed(_EVENT_OPTIONS):
+        command = option(command)
+    return command

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simulator.cli_common import fail
-from simulator.cli_options import Task, machine_names, task_options
+from simulator.cli_options import Task, event_options, machine_names, task_options
 from simulator.schedule import NAMED
 
 if TYPE_CHECKING:
@@ -28,18 +28,24 @@ SUMMARY_THREADS = (1.0, "all")
 @click.option("--schedule", type=click.Choice(tuple(NAMED), case_sensitive=False), default=None,
               help="Loop nest of a look-up FFN in place of the best one; published: the paper's code, V1 with codes and scores"
                    " dealt to the threads one by one.")  # fmt: skip
+@event_options
 @task_options
-def predict(task: Task, machine: str, dtype: tuple[str, ...], engine: str, schedule: str | None) -> None:
+def predict(
+    task: Task, machine: str, dtype: tuple[str, ...], engine: str, schedule: str | None, events: dict[str, Any]
+) -> None:
     """Time, tokens/s and binding resource of one workload on one machine."""
     from dataclasses import replace
 
     from simulator import tables
+    from simulator.eventplaces import EventOptions
     from simulator.explain import Interval, intervals, run_stack, time_stack
     from simulator.predict import predict as run
     from simulator.predict import predict_events
     from simulator.records import prediction_record, uncertain_values
     from simulator.workload import with_dtype
 
+    if events and engine != "events":
+        fail(f"--{next(iter(events)).replace('_', '-')} is a choice of the event engine: add --engine events", code=2)
     cpu = task.machine(machine)
     base = task.load()
     names = [item.strip() for given in dtype for item in given.split(",")]
@@ -55,11 +61,11 @@ def predict(task: Task, machine: str, dtype: tuple[str, ...], engine: str, sched
                 if engine == "analytic":
                     rows.append((prediction, time_stack(cpu, workload, prediction), interval))
                     continue
-                timed, events = predict_events(cpu, workload, schedule=prediction.schedule)
+                timed, ran = predict_events(cpu, workload, EventOptions(**events), schedule=prediction.schedule)
                 # Doubt in the spec by the closed forms, around the event engine's time.
                 moved = timed.seconds_per_call / prediction.seconds_per_call
                 scaled = Interval(interval.low * moved, interval.high * moved)
-                rows.append((timed, run_stack(events, timed.layers), scaled))
+                rows.append((timed, run_stack(ran, timed.layers), scaled))
     records = [prediction_record(*row) for row in rows]
     for record in records:
         record["uncertain_values"] = uncertain_values(cpu)

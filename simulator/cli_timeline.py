@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from simulator.cli_common import console, fail, write_bytes, write_json
-from simulator.cli_options import Task, task_options
+from simulator.cli_options import Task, event_options, task_options
 
 
 @click.command()
@@ -17,17 +17,13 @@ from simulator.cli_options import Task, task_options
 @click.option(
     "--schedule", default=None, metavar="NAME", help="v1 to v5 or published; the best unless given (look-up only)."
 )
-@click.option(
-    "--packet-lines", type=click.FloatRange(1, 64), default=4, show_default=True, help="Granularity: lines of a packet."
-)
-@click.option("--placement", type=click.Choice(["local", "interleaved", "first-touch"]), default="local", show_default=True,
-              help="Where memory lies for threads of several sockets.")  # fmt: skip
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE.json.gz")
 @click.option("--program", "program_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Also writes what the engine ran, whole numbers that give the same run on every host.")  # fmt: skip
+@event_options
 @task_options
 def timeline(task: Task, machine: str, dtype: str | None, schedule: str | None, output: Path, program_file: Path | None,
-             **options: Any) -> None:  # fmt: skip
+             events: dict[str, Any]) -> None:  # fmt: skip
     """One layer and call in time: cores, and packets that wait at links, cache slices and memory channels.
 
     Takes one batch and one thread count.
@@ -36,7 +32,7 @@ def timeline(task: Task, machine: str, dtype: str | None, schedule: str | None, 
 
     from simulator import tables
     from simulator.cli_predict import checked_dtype
-    from simulator.eventplan import EventOptions
+    from simulator.eventplaces import EventOptions
     from simulator.eventprogram import to_json
     from simulator.eventtimeline import timeline_of
     from simulator.explain import run_stack
@@ -53,7 +49,7 @@ def timeline(task: Task, machine: str, dtype: str | None, schedule: str | None, 
     if dtype is not None:
         workload = with_dtype(workload, checked_dtype(workload, dtype))
     workload = replace(workload, batch=task.batch[0], threads=counts[0])
-    chosen = EventOptions(**options)
+    chosen = EventOptions(**events)
     prediction, run = predict_events(cpu, workload, chosen, schedule=schedule)
     facts: dict[str, Any] = {
         "machine": cpu.name, "workload": workload.name, "dtype": prediction.dtype, "batch": prediction.batch,

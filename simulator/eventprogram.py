@@ -8,8 +8,9 @@ way they pass *stations*, servers with a queue. `eventplan` makes programs of ph
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 FORMAT_VERSION = 1
 
@@ -41,11 +42,17 @@ class Station:
 
 @dataclass(frozen=True)
 class Stop:
-    """One station of a route: `first` of the core's group `group` + choice // `divisor`, kept busy for `service_ps`."""
+    """One station of a route: `first` of the core's group `group` + choice // `divisor`, kept busy for `service_ps`.
+
+    `spread` > 1: so many stations of the `count` of the group, one after another from the chosen one on, share the service, as
+    lines of a packet do that an address hash deals out; the packet waits as its lines do on average.
+    """
 
     group: int
     service_ps: int
     divisor: int = 1
+    spread: int = 1
+    count: int = 1
 
 
 @dataclass(frozen=True)
@@ -100,16 +107,18 @@ class CoreWork:
 
 @dataclass(frozen=True)
 class Units:
-    """Dynamic scheduling: every core's packets in `count` pieces that any core takes from a shared counter."""
+    """Dynamic scheduling: `pieces` (packets by lane) that cores take from a counter in a shared line, whose way to the next core
+    keeps `station` busy for `grab_ps`."""
 
-    grab_ps: int
     station: int
-    counts: tuple[int, ...]
+    grab_ps: int
+    pieces: tuple[tuple[Lane, ...], ...]
 
 
 @dataclass(frozen=True)
 class ProgramPhase:
-    """Packets of all cores between two points where they may wait for each other.
+    """Packets of all cores between two points where they may wait for each other. With `dynamic` units the lanes of `works` are
+    empty and only say how they start.
 
     `extend`: (numerator, denominator) from simulated to real time. `shares`: uncontended time of the slowest core by
     resource. `barrier_ps`: cost of the barriers at the end, after which all go on together; 0: none.
@@ -165,3 +174,102 @@ def hold(response: int, floor: int, arithmetic: int, norm: Any, extra: int) -> i
 def to_json(program: EventProgram) -> str:
     """The program as one JSON object."""
     return json.dumps({"format_version": FORMAT_VERSION, **asdict(program)}, separators=(",", ":"))
+
+
+def from_json(text: str, name: str = "program") -> EventProgram:
+    """Reads what `to_json` wrote. Raises ProgramError naming `name`, the place and the rule."""
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise ProgramError(f"{name}: not JSON: {error}") from None
+    if not isinstance(data, dict) or data.pop("format_version", None) != FORMAT_VERSION:
+        raise ProgramError(f"{name}: format_version: must be {FORMAT_VERSION}")
+    program: EventProgram = _read(EventProgram, data, name)
+    _check(program, name)
+    return program
+
+
+def _read(wanted: Any, value: Any, place: str) -> Any:
+    """`value` as the type `wanted`: whole numbers, text, tuples, dataclasses of these."""
+    if wanted is int or wanted is str:
+        if type(value) is not wanted:
+            raise ProgramError(f"{place}: must be {'a whole number' if wanted is int else 'text'}, found {value!r:.40}")
+        if isinstance(value, int) and value < (-1 if place.endswith(".norm") else 0):
+            raise ProgramError(f"{place}: must not be negative, found {value}")
+        return value
+    if isinstance(wanted, UnionType):
+        return None if value is None else _read(next(t for t in get_args(wanted) if t is not NoneType), value, place)
+    if is_dataclass(wanted):
+        return _read_record(wanted, value, place)
+    items = get_args(wanted)
+    if get_origin(wanted) is not tuple or not isinstance(value, list):
+        raise ProgramError(f"{place}: must be a list, found {value!r:.40}")
+    if items[-1] is Ellipsis:
+        return tuple(_read(items[0], item, f"{place}[{i}]") for i, item in enumerate(value))
+    if len(value) != len(items):
+        raise ProgramError(f"{place}: must have {len(items)} entries, found {len(value)}")
+    return tuple(_read(kind, item, f"{place}[{i}]") for i, (kind, item) in enumerate(zip(items, value, strict=True)))
+
+
+def _read_record(wanted: Any, value: Any, place: str) -> Any:
+    if not isinstance(value, dict):
+        raise ProgramError(f"{place}: must be an object, found {value!r:.40}")
+    types = get_type_hints(wanted)
+    unknown = sorted(set(value) - set(types))
+    if unknown:
+        raise ProgramError(f"{place}: unknown key {unknown[0]!r}")
+    missing = [f.name for f in fields(wanted) if f.name not in value and f.default is MISSING]
+    if missing:
+        raise ProgramError(f"{place}: {missing[0]!r} is missing")
+    return wanted(**{key: _read(types[key], item, f"{place}.{key}") for key, item in value.items()})
+
+
+def _check(program: EventProgram, name: str) -> None:
+    """Numbers that name something name something that exists."""
+    if len(program.groups) != program.cores or not program.cores:
+        raise ProgramError(f"{name}.groups: must have one entry for each of {program.cores} cores, at least one")
+    if any(station.servers < 1 for station in program.stations):
+        raise ProgramError(f"{name}.stations: servers must be at least 1")
+    if any(len(table) != STEPS + 1 for table in program.norms):
+        raise ProgramError(f"{name}.norms: a table must have {STEPS + 1} entries")
+    for number, phase in enumerate(program.phases):
+        _check_phase(program, phase, f"{name}.phases[{number}]")
+
+
+def _check_phase(program: EventProgram, phase: ProgramPhase, place: str) -> None:
+    if phase.extend[1] < 1:
+        raise ProgramError(f"{place}.extend: the denominator must be at least 1")
+    for index, kind in enumerate(phase.kinds):
+        if kind.norm >= len(program.norms) or kind.charge > CREDITS:
+            raise ProgramError(f"{place}.kinds[{index}]: norm must exist, charge be at most {CREDITS}")
+        if any(stop.divisor < 1 or stop.spread < 1 or stop.count < 1 for stop in kind.route):
+            raise ProgramError(f"{place}.kinds[{index}].route: divisor, spread and count must be at least 1")
+    pieces = phase.dynamic.pieces if phase.dynamic else ()
+    for index, work in enumerate(phase.works):
+        if work.core >= program.cores:
+            raise ProgramError(f"{place}.works[{index}].core: there are {program.cores} cores")
+        groups = program.groups[work.core]
+        for lane in (*work.lanes, *(lane for piece in pieces for lane in piece)):
+            _check_lane(program, phase, lane, groups, f"{place}.works[{index}]")
+
+
+def _check_lane(program: EventProgram, phase: ProgramPhase, lane: Lane, groups: tuple[int, ...], place: str) -> None:
+    if (
+        len(lane.kinds) != len(lane.choices)
+        or (lane.starts and len(lane.starts) != len(lane.kinds))
+        or lane.ramp_steps < 1
+    ):
+        raise ProgramError(f"{place}: kinds, choices and starts must be of one length, ramp_steps at least 1")
+    for kind, choice in set(zip(lane.kinds, lane.choices, strict=True)):
+        if kind >= len(phase.kinds):
+            raise ProgramError(f"{place}: kind {kind} does not exist")
+        for stop in phase.kinds[kind].route:
+            last = (
+                0
+                if stop.group >= len(groups)
+                else groups[stop.group] + (choice // stop.divisor if stop.spread == 1 else stop.count - 1)
+            )
+            if stop.group >= len(groups) or last >= len(program.stations):
+                raise ProgramError(f"{place}: a packet of kind {kind} goes to a station that does not exist")
+        if phase.kinds[kind].load_divisor and choice // phase.kinds[kind].load_divisor >= len(program.curves):
+            raise ProgramError(f"{place}: a packet of kind {kind} has no load curve")

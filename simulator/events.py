@@ -17,7 +17,9 @@ from typing import Any
 
 import simpy
 
-from simulator.eventplan import EventOptions, make_program
+from simulator.eventaccount import Account, EventRun, LaneOutcome, Outcome, PhaseRun, StationUse
+from simulator.eventplaces import EventOptions
+from simulator.eventplan import make_program
 from simulator.eventprogram import (
     BLOCKS,
     CREDITS,
@@ -37,52 +39,6 @@ SAMPLES = 512
 """Queue samples of one phase, about; bounds the counters of a timeline."""
 
 
-@dataclass(frozen=True)
-class PhaseRun:
-    """One phase. `seconds_ps`: from when the first core enters it to when the last one leaves it, barriers and calls
-    included. `core_ps`: of each core, without waiting for others. `stack`: mean over the cores, adds up to the mean
-    time that they spend in it, waiting included. `events`: simulation events."""
-
-    name: str
-    seconds_ps: int
-    core_ps: tuple[int, ...]
-    stack: dict[str, int]
-    events: int
-
-
-@dataclass(frozen=True)
-class StationUse:
-    """One station over the whole run, in real time. `queue`: mean number of packets that wait; `worst_ps`: longest wait."""
-
-    name: str
-    busy_ps: int
-    utilisation: float
-    packets: int
-    mean_wait_ps: float
-    queue: float
-    worst_ps: int
-
-
-@dataclass(frozen=True)
-class EventRun:
-    """What a program does. `time_ps`: of one layer and call; `stack`: the same divided among analytic.RESOURCES, exact.
-
-    `slices`: (core, phase index, name, start, duration), picoseconds. `counters`: (station, time, packets waiting).
-    """
-
-    time_ps: int
-    phases: tuple[PhaseRun, ...]
-    stack: dict[str, int]
-    stations: tuple[StationUse, ...]
-    slices: tuple[tuple[int, int, str, int, int], ...]
-    counters: tuple[tuple[int, int, int], ...]
-
-    @property
-    def seconds(self) -> float:
-        """Time of one layer and call."""
-        return self.time_ps * 1e-12
-
-
 @dataclass(slots=True)
 class _LaneState:
     """A lane while it runs."""
@@ -96,6 +52,8 @@ class _LaneState:
     position: int = 0
     waiting: bool = False
     end: int = 0
+    idle: int = 0
+    dry: Any = None
     waits: dict[str, int] = field(default_factory=dict)
     blocked: deque[list[Any]] = field(default_factory=deque)
 
@@ -168,7 +126,9 @@ class _PhaseSimulation:
     """One phase on an empty machine: all cores enter it together."""
 
     def __init__(self, program: EventProgram, phase: ProgramPhase) -> None:
-        self.environment = simpy.Environment(initial_time=0)
+        self.environment: Any = simpy.Environment(
+            initial_time=0
+        )  # its time is whole here; SimPy's types say int | float
         self.stations = _Stations(program)
         self.norms = [tuple(u / NORM_UNIT for u in table) for table in program.norms]
         self.loads = [_Load(curve) for curve in program.curves]
@@ -180,15 +140,17 @@ class _PhaseSimulation:
         self.lanes: list[list[_LaneState]] = []
         for work in phase.works:
             self.lanes.append(self._start(work, program.groups[work.core]))
-        for states in self.lanes:
-            self.environment.process(self._core(states))
+        self.units = phase.dynamic
+        self.taken = 0
+        for work, states in zip(phase.works, self.lanes, strict=True):
+            self.environment.process(self._core(work, states))
 
     def _compiled(self, kind: Kind) -> tuple[Any, ...]:
         """Fields in the order in which `_issue` and `_travel` take them apart, with the hold and the end of an idle packet."""
         norm = self.norms[kind.norm] if kind.norm >= 0 else None
         parts = (kind.floor_ps, kind.arithmetic_ps, norm, kind.extra_ps)
         idle = hold(kind.latency_ps, *parts)
-        route = tuple((stop.group, stop.service_ps, stop.divisor) for stop in kind.route)
+        route = tuple((stop.group, stop.service_ps, stop.divisor, stop.spread, stop.count) for stop in kind.route)
         own = idle * kind.charge // CREDITS - idle  # from when it is done to when the next would be, queues aside
         return kind.charge, kind.latency_ps, route, parts, idle, own, kind.order, kind.load_divisor
 
@@ -196,18 +158,38 @@ class _PhaseSimulation:
         states = []
         for lane in work.lanes:
             steps = lane.ramp_steps
-            state = _LaneState(work.core, lane.kinds, lane.choices, lane.starts, groups, 0)
+            state = _LaneState(work.core, (), (), lane.starts, groups, 0)
             for step in range(steps):
                 part = CREDITS * (step + 1) // steps - CREDITS * step // steps
                 self._at(work.offset_ps + lane.ramp_ps * step // steps, self._ramp, (state, part))
             states.append(state)
         return states
 
-    def _core(self, lanes: list[_LaneState]) -> Any:
-        """A core as a process: it waits until all lanes have run dry."""
+    def _core(self, work: CoreWork, lanes: list[_LaneState]) -> Any:
+        """A core as a process: it issues what it has; under dynamic scheduling it takes pieces until none is left."""
         yield self.environment.timeout(0)
-        for lane in lanes:
-            self._issue(lane)
+        for lane, own in zip(lanes, work.lanes, strict=True):
+            self._load(lane, own.kinds, own.choices)
+        units = self.units
+        while units is not None and self.taken < len(units.pieces):
+            piece = units.pieces[self.taken]
+            self.taken += 1
+            grab = self.stations.enter(units.station, units.grab_ps, self.environment.now) + units.grab_ps
+            for lane in lanes:
+                lane.waits["synchronisation"] = lane.waits.get("synchronisation", 0) + grab * CREDITS
+            yield self.environment.timeout(grab)
+            for lane in lanes:
+                lane.dry = self.environment.event()
+            dry = [lane.dry for lane in lanes]
+            for lane, part in zip(lanes, piece, strict=True):
+                self._load(lane, part.kinds, part.choices)
+            yield self.environment.all_of(dry)
+
+    def _load(self, lane: _LaneState, kinds: tuple[int, ...], choices: tuple[int, ...]) -> None:
+        """Gives a lane its next packets."""
+        lane.kinds, lane.choices, lane.position = kinds, choices, 0
+        lane.idle += sum(self.kinds[kind][0] * self.kinds[kind][4] for kind in kinds)
+        self._issue(lane)
 
     def _at(self, delay: int, action: Callable[[Any], None], value: Any) -> None:
         self.events += 1
@@ -250,7 +232,9 @@ class _PhaseSimulation:
                 self._travel(packet)
             else:
                 self._leave(packet, kind[4])
-        lane.position = position
+        if position == count and lane.dry is not None:
+            dry, lane.dry = lane.dry, None
+            dry.succeed()
 
     def _arrive(self, event: Any) -> None:
         self._travel(event.value)
@@ -262,9 +246,17 @@ class _PhaseSimulation:
         route = kind[2]
         last = len(route) - 1
         while True:
-            group, service, divisor = route[packet.stop]
-            station = lane.groups[group] + packet.choice // divisor
-            wait = stations.enter(station, service, now)
+            group, service, divisor, spread, count = route[packet.stop]
+            if spread == 1:
+                station = lane.groups[group] + packet.choice // divisor
+                wait = stations.enter(station, service, now)
+            else:
+                first, choice = lane.groups[group], packet.choice // divisor
+                wait = 0
+                for line in range(spread):
+                    station = first + (choice + line) % count
+                    wait += stations.enter(station, service, now)
+                wait //= spread
             if packet.stop == last and kind[7]:
                 wait = max(wait, self.loads[packet.choice // kind[7]].latency(service, now))
             self.seen += 1
@@ -310,160 +302,38 @@ class _PhaseSimulation:
             marker[1] += charge
         self._issue(lane)
 
-    def run(self) -> None:
+    def run(self) -> Outcome:
         """Until nothing happens any more."""
         self.environment.run()
-
-
-def divided(total: int, weights: dict[str, int]) -> dict[str, int]:
-    """`total` in proportion to non-negative `weights`, whole numbers that add up exactly (largest remainders)."""
-    everything = sum(weights.values())
-    if everything <= 0:
-        return {}
-    parts = {name: total * weight // everything for name, weight in weights.items()}
-    rest = total - sum(parts.values())
-    order = sorted(weights, key=lambda name: (-(total * weights[name] % everything), name))
-    for name in order[:rest]:
-        parts[name] += 1
-    return parts
-
-
-def _merge(into: dict[str, int], more: dict[str, int]) -> None:
-    for name, value in more.items():
-        into[name] = into.get(name, 0) + value
-
-
-class _Account:
-    """Phases one after another: clocks of the cores, where their time went, stations in real time."""
-
-    def __init__(self, program: EventProgram) -> None:
-        self.program = program
-        self.clock = [0] * program.cores
-        self.stacks: list[dict[str, int]] = [{} for _ in range(program.cores)]
-        self.front = 0
-        self.phases: list[PhaseRun] = []
-        self.slices: list[tuple[int, int, str, int, int]] = []
-        self.counters: list[tuple[int, int, int]] = []
-        count = len(program.stations)
-        self.busy, self.packets, self.waited, self.real_waited, self.worst = ([0] * count for _ in range(5))
-
-    def add(self, index: int, phase: ProgramPhase, simulation: _PhaseSimulation) -> None:
-        """Takes over what one phase came to."""
-        up, down = phase.extend
-        times = [0] * self.program.cores
-        stacks: list[dict[str, int]] = [{} for _ in range(self.program.cores)]
-        for work, lanes in zip(phase.works, simulation.lanes, strict=True):
-            simulated = max((lane.end for lane in lanes), default=0) - (work.offset_ps if lanes else 0)
-            spent = max(simulated, 0) * up // down
-            idle = max((_idle(lane, simulation.kinds) for lane in lanes), default=0) * up // down
-            own = spent + work.plain_ps
-            times[work.core] = max(own, work.least_ps)
-            waits: dict[str, int] = {}
-            for lane in lanes:
-                _merge(waits, {name: wait // CREDITS * up // down for name, wait in lane.waits.items()})
-            stack = _core_stack(own, idle + work.plain_ps, phase, waits)
-            if work.least_ps > own:
-                _merge(stack, {"line transfers": work.least_ps - own})
-            stacks[work.core] = stack
-        self._stations(simulation, min(self.clock), up, down)
-        for core, time in enumerate(times):
-            if time:
-                self.slices.append((core, index, phase.name, self.clock[core], time))
-            self.clock[core] += time
-        self._synchronise(phase, index, stacks)
-        for core, stack in enumerate(stacks):
-            _merge(self.stacks[core], stack)
-        end = max(self.clock)
-        self.phases.append(PhaseRun(phase.name, end - self.front, tuple(times), _mean(stacks), simulation.events))
-        self.front = end
-
-    def _synchronise(self, phase: ProgramPhase, index: int, stacks: list[dict[str, int]]) -> None:
-        """Calls of the phase, then its barriers: all wait for the last one. The end of the program is a barrier without cost."""
-        last = index == len(self.program.phases) - 1
-        if phase.calls_ps:
-            for core in range(self.program.cores):
-                self._spend(core, index, "synchronisation", phase.calls_ps, stacks)
-        if phase.barrier_ps or last:
-            together = max(self.clock)
-            for core in range(self.program.cores):
-                self._spend(core, index, "imbalance", together - self.clock[core], stacks)
-                self._spend(core, index, "synchronisation", phase.barrier_ps, stacks)
-
-    def _spend(self, core: int, index: int, resource: str, time: int, stacks: list[dict[str, int]]) -> None:
-        if time:
-            self.slices.append((core, index, resource, self.clock[core], time))
-            _merge(stacks[core], {resource: time})
-            self.clock[core] += time
-
-    def _stations(self, simulation: _PhaseSimulation, start: int, up: int, down: int) -> None:
-        use = simulation.stations
-        for station, packets in enumerate(use.packets):
-            if packets:
-                self.busy[station] += use.busy[station] * up // down
-                self.packets[station] += packets
-                self.waited[station] += use.waited[station]
-                self.real_waited[station] += use.waited[station] * up // down
-                self.worst[station] = max(self.worst[station], use.worst[station])
-        self.counters += [(station, start + now * up // down, depth) for station, now, depth in simulation.counters]
-
-    def result(self) -> EventRun:
-        """The run as a whole."""
-        total = self.front
-        uses = []
-        for station, packets, *sums in zip(
-            self.program.stations, self.packets, self.busy, self.waited, self.real_waited, self.worst, strict=True
-        ):
-            busy, waited, real, worst = sums
-            share = busy / max(total * station.servers, 1)
-            uses.append(
-                StationUse(station.name, busy, share, packets, waited / max(packets, 1), real / max(total, 1), worst)
-            )
-        everyone: dict[str, int] = {}
-        for stack in self.stacks:
-            _merge(everyone, stack)
-        return EventRun(
-            total, tuple(self.phases), divided(total, everyone), tuple(uses), tuple(self.slices), tuple(self.counters)
+        lanes = tuple(
+            tuple(LaneOutcome(lane.end, lane.idle // CREDITS, _time(lane.waits)) for lane in states)
+            for states in self.lanes
+        )
+        use = self.stations
+        return Outcome(
+            lanes,
+            tuple(zip(use.busy, use.packets, use.waited, use.worst, strict=True)),
+            tuple(self.counters),
+            self.events,
         )
 
 
-def _mean(stacks: list[dict[str, int]]) -> dict[str, int]:
-    everyone: dict[str, int] = {}
-    for stack in stacks:
-        _merge(everyone, stack)
-    return divided(sum(everyone.values()) // len(stacks), everyone)
-
-
-def _idle(lane: _LaneState, kinds: list[tuple[Any, ...]]) -> int:
-    """What the packets of a lane take with nobody else on the machine."""
-    return sum(kinds[kind][0] * kinds[kind][4] for kind in lane.kinds) // CREDITS
-
-
-def _core_stack(total: int, idle: int, phase: ProgramPhase, waits: dict[str, int]) -> dict[str, int]:
-    """Time of one core by resource: what it takes alone by the phase's shares; what is beyond by where packets waited, as far
-    as they did, and the rest, stalls behind sparse misses, as memory concurrency."""
-    shares = dict(phase.shares)
-    beyond = total - idle
-    if beyond <= 0 or not shares:
-        return divided(total, shares or {"compute": 1})
-    parts = divided(idle, shares)
-    queued = sum(waits.values())
-    if queued:
-        _merge(parts, divided(min(queued, beyond), waits))
-    if beyond > queued:
-        _merge(parts, {"memory concurrency": beyond - queued})
-    return parts
+def _time(waits: dict[str, int]) -> dict[str, int]:
+    """Waits weighted by credits, as time of the lane."""
+    return {name: wait // CREDITS for name, wait in waits.items()}
 
 
 def run_program(program: EventProgram) -> EventRun:
     """Runs `program`: phases one after another, each from an empty machine, all cores entering it together."""
-    account = _Account(program)
+    account = Account(program)
     for index, phase in enumerate(program.phases):
-        simulation = _PhaseSimulation(program, phase)
-        simulation.run()
-        account.add(index, phase, simulation)
+        account.add(index, phase, _PhaseSimulation(program, phase).run())
     return account.result()
 
 
 def run_phases(phases: tuple[Phase, ...], r: Resources, options: EventOptions | None = None) -> EventRun:
     """One layer and call: `phases` with plain numbers (one schedule) on one machine (`broadcastable(resolve(...))`)."""
     return run_program(make_program(phases, r, options or EventOptions()))
+
+
+__all__ = ["EventOptions", "EventRun", "PhaseRun", "StationUse", "run_phases", "run_program"]

@@ -23,7 +23,7 @@ from simulator.schedule import GemmSchedule, LookupSchedule, describe, take
 from simulator.workload import PAGE_2M_BYTES, GemmFfn, LookupFfn, Workload, flop_per_token, model_bytes
 
 if TYPE_CHECKING:
-    from simulator.eventplan import EventOptions
+    from simulator.eventplaces import EventOptions
     from simulator.eventprogram import EventProgram
     from simulator.events import EventRun
 
@@ -276,11 +276,18 @@ def event_program(
     machine: Machine, workload: Workload, schedule: Schedule, options: EventOptions | None = None
 ) -> EventProgram:
     """What the event engine runs for one layer and call under a schedule."""
-    from simulator.eventplan import EventOptions, make_program
+    from simulator.eventplaces import EventOptions
+    from simulator.eventplan import make_program
+    from simulator.eventskew import skewed
 
     resources = broadcastable(resolve(machine, thread_count(machine, workload)))
+    chosen = options or EventOptions()
+    if chosen.smt > resources.smt_threads:
+        raise PredictionError(
+            f"{chosen.smt} threads a core do not fit {machine.id or machine.name}: its cores have {resources.smt_threads:g}"
+        )
     phases = lower(workload.operator, schedule, resources, context_of(workload))
-    return make_program(phases, resources, options or EventOptions())
+    return make_program(phases, resources, skewed(chosen, workload.operator, float(workload.batch), resources))
 
 
 def _named(name: str, operator: GemmFfn | LookupFfn) -> LookupSchedule:

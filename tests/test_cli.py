@@ -57,7 +57,7 @@ BAD = {
     "json into nowhere": (["predict", "-m", CPU, "--json", "/no/such/dir/x.json"], 1, "cannot be written: No such file"),
     "format": (["predict", "-m", CPU, "--format", "xml"], 2, "'xml' is not one of"),
     "no machines": (["compare", "-m", ","], 2, "--machines names no machine"),
-    "engine": (["predict", "-m", CPU, "--engine", "events"], 2, "'events' is not"),
+    "engine": (["predict", "-m", CPU, "--engine", "guess"], 2, "'guess' is not"),
     "check without file": (["spec", "check"], 2, "Missing argument"),
     "check a directory": (["spec", "check", "/"], 1, "this is a directory, a file is needed"),
     "show unknown": (["spec", "show", "zen5"], 1, "zen5: no machine of this name"),

@@ -104,3 +104,41 @@ def test_a_timeline_that_cannot_be_written_names_the_file(tmp_path: Path) -> Non
     assert result.exit_code == 1
     assert "--output" in result.output
     assert "cannot be written" in result.output
+
+
+def seconds(tmp_path: Path, *arguments: str) -> float:
+    path = tmp_path / "one.json"
+    result = run("predict", *arguments, "--engine", "events", "--json", str(path))
+    assert result.exit_code == 0, result.output
+    return float(record(path)["seconds_per_call"])
+
+
+def test_remote_memory_costs_time(tmp_path: Path) -> None:
+    two = [
+        "-m",
+        "intel-xeon-platinum-8480plus",
+        "-b",
+        "1024",
+        "-t",
+        "112",
+        "--set",
+        "sockets=2",
+        "--set",
+        "caches.L3.size=15MiB",
+    ]
+    local, first = (seconds(tmp_path, *two, "--placement", place) for place in ("local", "first-touch"))
+    assert first > 1.1 * local
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--smt", "2"], "--smt is a choice of the event engine: add --engine events"),
+        (["--scheduling", "dynamic"], "--scheduling is a choice of the event engine"),
+        (["--engine", "events", "--smt", "4"], "4 threads a core do not fit amd-epyc-9755: its cores have 2"),
+    ],
+)
+def test_choices_of_the_event_engine_go_with_it(arguments: list[str], message: str) -> None:
+    result = run("predict", *MACHINE, *COMMON, *arguments)
+    assert result.exit_code != 0
+    assert message in result.output + str(result.exception)
