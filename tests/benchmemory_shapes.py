@@ -133,6 +133,7 @@ def host_shapes(engine: Engine = closed_forms) -> list[Shape]:
 
 
 EMERALD = HERE / "data" / "emerald-rapids-vm"
+EMERALD_SOURCE = "tests/data/emerald-rapids-vm"
 EMERALD_CLOCK = "2.35 GHz"
 """By a chain of dependent additions, between the probes."""
 
@@ -226,6 +227,26 @@ def winner_shapes(found: list[Point] | None = None) -> list[Shape]:
     ]
 
 
+def emerald_winners() -> list[Shape]:
+    """The same on the Emerald Rapids VM, whole model: this project's kernels against oneDNN, which has AMX there."""
+    rows = json.loads((EMERALD / "compare.json").read_text())["times"]
+    keys = ("projection_dtype", "table_dtype", "gemm_library", "gemm_dtype", "batch")
+    measured = {tuple(row[key] for key in keys): row["seconds_median"] for row in rows}
+    cpu, shapes = emerald(), []
+    for gemm, lookup in PAIRS:
+        for batch in sorted({row["batch"] for row in rows}):
+            ratio = measured[None, None, "onednn", gemm, batch] / measured[*lookup.split("/"), None, None, batch]
+            task = {"batch": float(batch), "threads": 1.0, "residency": "model"}
+            a, b = (predict(cpu, replace(workload(*form), **task)) for form in (("gemm", gemm), ("lookup", lookup)))  # type: ignore[arg-type]
+            name = f"GEMM {gemm} over look-up {lookup}, model, B={batch:g}"
+            predicted = a.seconds_per_call / b.seconds_per_call
+            shapes.append(Shape("Emerald Rapids VM", name, "ratio", (ratio, ratio), predicted, EMERALD_SOURCE))
+    agreed = sum((shape.predicted > 1.0) == (shape.measured[0] > 1.0) for shape in shapes)
+    everyone = float(len(shapes))
+    name = "winners that agree, model, three precisions, four batches"
+    return [Shape("Emerald Rapids VM", name, "cases", (everyone, everyone), float(agreed), EMERALD_SOURCE), *shapes]
+
+
 @dataclass(frozen=True)
 class Reversal:
     """One machine at one token, fp32: delivered bandwidths and who wins.
@@ -301,7 +322,7 @@ def shapes() -> list[Shape]:
         for engine, forms in ((closed_forms, "analytic"), (event_engine, "events"))
     ]
     joined = [replace(shape, events=other.predicted) for shape, other in zip(*both, strict=True)]
-    return [*joined, *winner_shapes()]
+    return [*joined, *winner_shapes(), *emerald_winners()]
 
 
 def table(found: list[Shape]) -> Any:

@@ -16,6 +16,7 @@ from tests.benchmemory_shapes import (
     Shape,
     chiplet_shapes,
     emerald_shapes,
+    emerald_winners,
     host,
     host_shapes,
     parameters,
@@ -134,6 +135,14 @@ def test_measured_winners_hot_and_model() -> None:
     summary, *cases = winner_shapes()
     assert summary.predicted == summary.measured[0] == len(cases) == 30
     assert max(abs(case.error) for case in cases) < 1.3
+
+
+def test_winners_on_a_second_machine_with_amx() -> None:
+    summary, *cases = emerald_winners()
+    assert len(cases) == 12
+    assert summary.predicted >= 11
+    assert {c.measured[0] > 1.0 for c in cases} == {True, False}
+    assert max(abs(case.error) for case in cases) < 0.7
 
 
 def test_the_dense_form_wins_at_one_token_where_near_bandwidth_is_28_times_that_of_rows() -> None:
