@@ -80,10 +80,19 @@ class Levels:
         return share
 
 
+def abreast(*values: Any) -> Any:
+    """Values along a new first axis, broadcast (as np.stack of np.broadcast_arrays, several times faster on small ones)."""
+    shapes = {np.shape(value) for value in values}
+    found = np.empty((len(values), *(shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes))))
+    for index, value in enumerate(values):
+        found[index] = value
+    return found
+
+
 def stacked(values: list[Any]) -> Any:
-    """Values of the levels, each with points and schedules as its axes, along a new first axis."""
-    two = [np.atleast_2d(np.asarray(value, dtype=float)) for value in values]
-    return np.stack(np.broadcast_arrays(*two))
+    """Values of the levels along a new first axis, then points and schedules (of length 1 where they do not depend on them)."""
+    found = abreast(*values)
+    return found.reshape(len(values), *(1,) * (3 - found.ndim), *found.shape[1:])
 
 
 def smooth_step(x: Any, deviation: Any) -> Any:

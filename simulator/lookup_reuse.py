@@ -6,13 +6,12 @@ of tables (split by tables), inner tiles, column stripes, groups of tables, toke
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from simulator.locality import Levels, stacked
+from simulator.locality import Levels, abreast, stacked
 from simulator.lowering import FAR, Context
 from simulator.phases import Access
 from simulator.resources import Resources
@@ -186,10 +185,8 @@ class Gather:
 
     def apart(self, stack: Any) -> tuple[Any, ...]:
         """Values of the levels, with as many axes as came in."""
-        found = np.broadcast_to(stack, np.broadcast_shapes(np.shape(stack), (len(self.shared), 1, 1)))
-        if self.axes == 2:
-            return tuple(found)
-        return tuple(float(v[0, 0]) if self.axes == 0 else v[0] for v in found)
+        found = tuple(stack) if self.axes == 2 else tuple(stack[:, 0] if self.axes else stack[:, 0, 0].tolist())
+        return found if len(found) == len(self.shared) else found * len(self.shared)
 
 
 _LARGE = 4096
@@ -222,8 +219,8 @@ def gathers_of(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: C
 
 
 def row_accesses(gathers: tuple[Gather, ...]) -> tuple[Access, ...]:
-    """Accesses to table rows by age: within a pass, across tiles, first in a call by a core of rows that a sibling brought, first in
-    a call on a shared cache."""
+    """Accesses to table rows by age: within a pass, across tiles, first in a call by a core of rows that a sibling brought,
+    first in a call on a shared cache."""
     g = gathers[0]
     op, n, draws = g.op, g.n, g.nest.draws
     mine = tuple(np.minimum(draws.distinct(k) / k, 1.0) for k in (n.inner, n.outer, n.tokens))
@@ -255,36 +252,48 @@ def row_accesses(gathers: tuple[Gather, ...]) -> tuple[Access, ...]:
 
 
 def _laid_over(marks: Any, edges: Any, misses: Any) -> tuple[Any, ...]:
-    """Mean miss shares between marks on the axis of ages, out of those between edges."""
-    sums = [0.0]
-    for mark in marks[1:]:
-        total: Any = 0.0
-        for low, high, miss in zip(edges, edges[1:], misses, strict=False):
-            total = total + np.minimum(np.maximum(mark - low, 0.0), high - low) * miss
-        sums.append(total)
+    """Mean miss shares between marks on the axis of ages (0 to 1), out of those between edges."""
+    stacks = [abreast(*values) for values in (edges[:-1], edges[1:], misses, marks[1:-1])]
+    axes = max(x.ndim for x in stacks)
+    low, high, miss, inner = (x.reshape(len(x), *(1,) * (axes - x.ndim), *x.shape[1:]) for x in stacks)
+    below = (np.minimum(np.maximum(inner[:, None] - low, 0.0), high - low) * miss).sum(axis=1)
+    sums = (0.0, *below, (miss * (high - low)).sum(axis=0))
     return tuple(
-        np.minimum(np.maximum((after - before) / np.maximum(high - low, 1e-12), 0.0), 1.0)
-        for before, after, low, high in zip(sums, sums[1:], marks, marks[1:], strict=False)
+        np.minimum(np.maximum((after - before) / np.maximum(to - start, 1e-12), 0.0), 1.0)
+        for before, after, start, to in zip(sums, sums[1:], marks, marks[1:], strict=False)
     )
 
 
-def _stepped(g: Gather, size: Any, rows: Any, others: Any, sums: Any = None, are_sums: bool = False,
-             spread: Any = 0.05) -> tuple[Any, Any, Any]:  # fmt: skip
-    """(bytes, distance, miss shares) of accesses with one distance.
+@dataclass(frozen=True)
+class _Part:
+    """Accesses with one distance: `rows` bytes of random rows and `others` that fill sets evenly pass in between, and `sums`
+    bytes of sums that fall into some sets only: into those of the accesses themselves if they `are_sums`. `spread`: deviation
+    beyond that of rows over the sets."""
 
-    `rows` bytes of random rows and `others` that fill sets evenly pass in between, and `sums` bytes of sums that fall into some
-    sets only: into those of the accesses themselves if they `are_sums`. `spread`: deviation beyond that of rows over the sets.
-    """
+    size: Any
+    rows: Any
+    others: Any
+    sums: Any = 0.0
+    are_sums: bool = True
+    spread: float = 0.05
+
+
+def _shares(g: Gather, parts: list[_Part]) -> tuple[Any, Any]:
+    """(distances, miss shares), the parts along a new first axis."""
     way = g.levels.capacity_bytes / g.levels.ways
     loose = (1.0 - np.minimum(g.nest.piece_bytes / way, 1.0)) / g.levels.ways
-    near = rows + others
-    sets = 1.0 if sums is None else g.nest.sum_sets(way)
-    total = near if sums is None else near + sums / sets
-    deviation = np.sqrt(loose * rows / np.maximum(total, 1.0)) + spread
-    share = g.levels.step(total, deviation)
-    if sums is not None and not are_sums:
-        share = share * sets + (1.0 - sets) * g.levels.step(near, deviation)
-    return size, near, share
+    sets = g.nest.sum_sets(way)
+    rows = abreast(*(part.rows for part in parts))
+    near = rows + abreast(*(part.others for part in parts))
+    crowded = abreast(*(part.sums for part in parts)) / sets
+    spread = np.array([part.spread for part in parts])[:, None, None, None]
+    total = near + crowded
+    shares = g.levels.step(total, np.sqrt(loose * rows / np.maximum(total, 1.0)) + spread)
+    for index, part in enumerate(parts):
+        if not part.are_sums:
+            alone = np.sqrt(loose * rows[index] / np.maximum(near[index], 1.0)) + part.spread
+            shares[index] = shares[index] * sets + (1.0 - sets) * g.levels.step(near[index], alone)
+    return near, shares
 
 
 def _next_group(g: Gather) -> tuple[Any, Any, Any]:
@@ -301,37 +310,36 @@ def _next_group(g: Gather) -> tuple[Any, Any, Any]:
     )
 
 
-def _merged(
-    gathers: tuple[Gather, ...], parts_of: Callable[[Gather], list[tuple[Any, Any, Any]]]
-) -> tuple[Access, ...]:
-    """One access of parts (bytes, distance, miss shares of the levels): what is read in order adds up in the engines."""
-    size: Any = 0.0
-    distances: list[Any] = []
-    misses: list[Any] = []
+def near_accesses(gathers: tuple[Gather, ...]) -> tuple[Access, Access]:
+    """Accesses to sums, and to codes and scores: several distances each, which add up in the engines: they are read in order."""
+    sizes: list[Any] = [0.0, 0.0]
+    distances: tuple[list[Any], list[Any]] = ([], [])
+    misses: tuple[list[Any], list[Any]] = ([], [])
     for group in gathers:
-        parts = parts_of(group)
-        size = sum(part[0] for part in parts)
-        whole = np.maximum(size, 1e-300)
-        misses += group.apart(sum(part[0] / whole * part[2] for part in parts))
-        distances += group.apart(sum(part[0] / whole * part[1] for part in parts))
-    return (Access(size, distances[0], distances[-1], misses=tuple(misses)),)
+        between = _next_group(group)
+        sums, codes = _sum_parts(group, between), _code_parts(group, between)
+        together = [sums + codes] if len(gathers) == 1 else [[part] for part in sums + codes]
+        found = [_shares(group, parts) for parts in together]
+        near, shares = ([row for pair in found for row in pair[k]] for k in (0, 1))
+        for k, (parts, start) in enumerate(((sums, 0), (codes, len(sums)))):
+            sizes[k] = sum(part.size for part in parts)
+            whole = np.maximum(sizes[k], 1e-300)
+            weights = [part.size / whole for part in parts]
+            misses[k].extend(group.apart(sum(w * shares[start + i] for i, w in enumerate(weights))))
+            distances[k].extend(group.apart(sum(w * near[start + i] for i, w in enumerate(weights))))
+    made = (Access(sizes[k], distances[k][0], distances[k][-1], misses=tuple(misses[k])) for k in (0, 1))
+    return tuple(made)  # type: ignore[return-value]
 
 
-def sum_accesses(gathers: tuple[Gather, ...]) -> tuple[Access, ...]:
-    """Accesses to the sums of the gather."""
-    return _merged(gathers, _sum_parts)
-
-
-def _sum_parts(g: Gather) -> list[tuple[Any, Any, Any]]:
-    """Sums: first in a call, by later groups, the way back after the rows of a group, and where exact sums become
-    fp32."""
+def _sum_parts(g: Gather, between: tuple[Any, Any, Any]) -> list[_Part]:
+    """Sums: first in a call, by later groups, the way back after the rows of a group, and where exact sums become fp32."""
     op, n, nest, context = g.op, g.n, g.nest, g.context
     sharded = n.unit < op.tables
     size = context.batch * op.output * 4.0 * np.where(sharded, np.ceil(op.tables / n.unit), 1.0)
     again = size * (np.ceil(n.unit / n.group) - 1.0)
     # Partial sums lie in the same place for every tile, outputs come round once a call.
-    parts = np.maximum(op.tables / n.unit, 1.0)
-    call = np.where(sharded, 1.0 / parts + (1.0 - 1.0 / parts) * n.outer / n.tokens, 1.0)
+    shards = np.maximum(op.tables / n.unit, 1.0)
+    call = np.where(sharded, 1.0 / shards + (1.0 - 1.0 / shards) * n.outer / n.tokens, 1.0)
     # An output of one layer is the input of the next, read before that one's projection.
     twice = np.minimum(context.layers - 1.0, 1.0) * nest.encode_weights * n.outer / n.tokens
     far = nest.tile_linear * nest.tokens + nest.encode_bytes + context.evicted_bytes
@@ -339,27 +347,20 @@ def _sum_parts(g: Gather) -> list[tuple[Any, Any, Any]]:
     cores = g.cores
     near = n.group * np.minimum(n.piece, REGISTER_COLUMNS * n.piece / n.stripe) * cores
     beside = (n.stripe * 4.0 + _codes_line(op, n.group)) * cores
-    next_rows, next_others, next_sums = _next_group(g)
-    accesses = [
-        _stepped(g, size * call, nest.all_bytes * nest.draws.distinct(nest.tokens), far + twice),
-        _stepped(g, size * (1.0 - call), nest.all_bytes * nest.draws.distinct(nest.outer), tile),
-        _stepped(g, again, next_rows, next_others, next_sums, are_sums=True),
-        _stepped(g, again, near, beside),
+    parts = [
+        _Part(size * call, nest.all_bytes * nest.draws.distinct(nest.tokens), far + twice),
+        _Part(size * (1.0 - call), nest.all_bytes * nest.draws.distinct(nest.outer), tile),
+        _Part(again, *between),
+        _Part(again, near, beside),
     ]
     if op.table_dtype == "int8":
         written = (n.columns * 4.0 + _codes_line(op, n.unit)) * nest.outer * nest.apart
-        accesses.append(_stepped(g, size, nest.unit_bytes * nest.draws.distinct(0.5 * nest.outer), written))
-    return accesses
+        parts.append(_Part(size, nest.unit_bytes * nest.draws.distinct(0.5 * nest.outer), written))
+    return parts
 
 
-def code_accesses(gathers: tuple[Gather, ...]) -> tuple[Access, ...]:
-    """Accesses to codes and scores."""
-    return _merged(gathers, _code_parts)
-
-
-def _code_parts(g: Gather) -> list[tuple[Any, Any, Any]]:
-    """Codes and scores: after they were written, block by block of the outer tile, and again by later groups, stripes
-    and shards."""
+def _code_parts(g: Gather, between: tuple[Any, Any, Any]) -> list[_Part]:
+    """Codes and scores: after they were written, block by block of an outer tile, and again by later groups, stripes, shards."""
     op, n, nest, context = g.op, g.n, g.nest, g.context
     readers = np.where(n.by_tokens, 1.0, n.workers)
     size = context.batch * _codes_line(op, n.tables) * readers
@@ -376,11 +377,10 @@ def _code_parts(g: Gather) -> list[tuple[Any, Any, Any]]:
     )  # written by another core
     late = n.block * (wide + codes) * g.cores
     early = weights + buffers * g.cores + tile
-    rows, others, sums = _next_group(g)
     return [
-        _stepped(g, size / blocks, walked, late + elsewhere, spread=0.3),
-        _stepped(g, size - size / blocks, walked, early + elsewhere, spread=0.2),
-        _stepped(g, np.maximum(again - size, 0.0), rows, others, sums),
+        _Part(size / blocks, walked, late + elsewhere, spread=0.3),
+        _Part(size - size / blocks, walked, early + elsewhere, spread=0.2),
+        _Part(np.maximum(again - size, 0.0), *between, are_sums=False),
     ]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.lookup_reuse import code_accesses, gathers_of, loops, row_accesses, sum_accesses
+from simulator.lookup_reuse import gathers_of, loops, near_accesses, row_accesses
 from simulator.lowering import FAR, LONG_LATENCY, Context, across_lanes, imbalance, layer_norm, sequential, sharing
 from simulator.machine import interpolate_log
 from simulator.phases import Access, Phase, Stream, Work
@@ -314,6 +314,7 @@ def _gather(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Cont
     work, uops_per_line = _gather_work(op, schedule, r, context, d.stripe)
     n = loops(op, schedule, threads, d.sharers, context, d)
     g = gathers_of(op, schedule, r, context, n)
+    sums, codes = near_accesses(g)
     rows_stream = Stream(
         "table_rows",
         "rows",
@@ -329,8 +330,8 @@ def _gather(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Cont
         work=work,
         streams=(
             rows_stream,
-            Stream("accumulators", "sequential", sum_accesses(g), writes=1.0),
-            Stream("codes", "sequential", code_accesses(g)),
+            Stream("accumulators", "sequential", (sums,), writes=1.0),
+            Stream("codes", "sequential", (codes,)),
         ),
         imbalance=np.where(
             d.by_tokens,

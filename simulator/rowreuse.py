@@ -22,12 +22,16 @@ from typing import Any
 
 import numpy as np
 
-from simulator.locality import Levels, smooth_step
+from simulator.locality import Levels, abreast, smooth_step
 from simulator.workload import IndexDistribution, effective_rows, row_probabilities
 
 Number = Any
 _STEPS, _EXACT_STEPS = 2, 8
-_EDGES = (0.25, 0.8, 1.8)
+"""Of Newton's method for many windows at once, and for one."""
+
+_EDGES = (0.3, 0.9)
+"""Between gaps that are taken together, in units of the typical gap."""
+
 UNEVEN = 0.4
 """Lines by which the arrays of a layer, each a whole number of pages, fill one set more than another."""
 
@@ -143,9 +147,9 @@ class RowNest:
         variance = loose * crowd / ways
         room = capacity - less
         windows = d.window(
-            _both(self.unit_bytes, self.all_bytes, far),
-            _both(self.tile_linear, self.tile_linear, 0.0),
-            _both(room, room - self.encode_bytes, capacity - kept - apart),
+            abreast(self.unit_bytes, self.all_bytes, far),
+            abreast(self.tile_linear, self.tile_linear, 0.0),
+            abreast(room, room - self.encode_bytes, capacity - kept - apart),
         )
         middle, outer = self._across(levels, variance * sparse, less, windows[:2])
         within = self._within(levels, np.sqrt(loose * alone / ways), (alone - 1.0) * way * sparse)
@@ -181,11 +185,11 @@ class RowNest:
         """Rows that an earlier tile touched (inner tiles within an outer one, outer ones within a call): the tile before at
         one distance, others by the window."""
         d = self.draws
-        t, until = _both(self.inner, self.outer), _both(self.outer, self.tokens)
+        t, until = abreast(self.inner, self.outer), abreast(self.outer, self.tokens)
         here, two = d.distinct(t), d.distinct(2.0 * t)
         near = 2.0 * here - two
-        size = _both(self.unit_bytes, self.all_bytes)
-        kept = _both(less, less + self.encode_bytes)
+        size = abreast(self.unit_bytes, self.all_bytes)
+        kept = abreast(less, less + self.encode_bytes)
         once = levels.step(size * here + self.tile_linear * t + kept, np.sqrt(variance + (UNEVEN / levels.ways) ** 2))
         n = np.maximum(windows - 0.5 * t, t)
         later = here + d.distinct(n) - d.distinct(n + t) - near
@@ -212,11 +216,6 @@ class RowNest:
             return stepped / here
         smooth = 1.0 - np.minimum(np.maximum(_span(d, b, np.maximum(n, window)) / here, 0.0), 1.0)
         return hot * smooth + (1.0 - hot) * stepped / here
-
-
-def _both(*values: Any) -> Any:
-    """Values side by side along a new first axis."""
-    return np.stack(np.broadcast_arrays(*values))
 
 
 def _span(d: Draws, t: Any, n: Any) -> Any:
