@@ -45,14 +45,14 @@ MISSES = CLASSES + 2
 """Columns of miss shares: rows by age, sums, codes."""
 
 
-@njit(nogil=True)
-def _views(p, n, v, u, h, caches, curves, points, reuse, arrays, hits, sizes, marks, misses, distances):
+@njit(nogil=True, _nrt=False, error_model="numpy")
+def _views(p, n, v, u, h, caches, curves, points, reuse, arrays, hits, scratch, sizes, marks, misses,
+           distances):  # fmt: skip
     """Both views of one row of parameters."""
     rows, decay, count = p[ROWS], p[DECAY], len(misses)
-    first = np.empty(3)  # shares of accesses that are a core's first to a row in a pass, an outer tile, a call
+    first, ages = scratch[0], scratch[1]  # shares of accesses that are a core's first to a row in a pass, an outer tile, a call
     for k, tokens in enumerate((n[N_INNER], n[N_OUTER], n[N_TOKENS])):
         first[k] = min(distinct(tokens, rows, decay, u, h) / tokens, 1.0)
-    ages = np.empty(3)
     together = first[2]
     for shared in (False, True):
         used = 0
@@ -89,7 +89,7 @@ def _views(p, n, v, u, h, caches, curves, points, reuse, arrays, hits, sizes, ma
             misses[k, 2] = misses[k, 3]
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False, error_model="numpy")
 def _lay(first, together, ages, hits, misses):
     """Miss shares of rows by a core's ages out of hits by the ages of a view: the oldest of the one are the oldest of the other."""
     misses[:CLASSES] = 0.0
@@ -107,29 +107,51 @@ def _lay(first, together, ages, hits, misses):
         low = high
 
 
+@njit(nogil=True, _nrt=False, error_model="numpy")
+def _alike(a, b):
+    for k in range(len(a)):
+        if a[k] != b[k]:
+            return False
+    return True
+
+
+@njit(nogil=True, _nrt=False, error_model="numpy")
+def _copy(a, b):
+    for k in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            b[k, j] = a[k, j]
+
+
+def scratch_of(levels: int) -> tuple[Any, ...]:
+    """Room in which `gather_misses` works: nothing is allocated in compiled code."""
+    return (np.empty(LOOPS), np.empty(VIEW), np.empty(REUSE), np.empty((ARRAYS, 2)), np.empty((levels, CACHE)),
+            np.empty((levels, CODES + 1)), np.empty((2, 3)))  # fmt: skip
+
+
 def _gather_misses(sources: str) -> Any:
     """The entry; `sources`: see `compiled`."""
 
-    @njit(cache=True, nogil=True)
-    def gather_misses(parameters, u, h, curves, points, sizes, marks, misses, distances):
+    @njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
+    def gather_misses(parameters, u, h, curves, points, sizes, marks, misses, distances, n, v, reuse, arrays, caches,
+                      hits, scratch):  # fmt: skip
         """Fills, for each row of `parameters`, sizes [SIZES], marks [CLASSES] (shares of row accesses by age), misses [levels, MISSES] and
         distances [levels, 2] (of sums and codes, bytes). u, h: U(n) and its slope (`rowkernel.distinct`); curves [levels, points, 2]:
-        the first `points` of each level are taken instead of sets."""
+        the first `points` of each level are taken instead of sets. The rest: `scratch_of`."""
         if len(sources) == 0:
             return
-        count = (parameters.shape[1] - LEVELS) // LEVEL_FIELDS
-        n, v, reuse, arrays = np.empty(LOOPS), np.empty(VIEW), np.empty(REUSE), np.empty((ARRAYS, 2))
-        caches, hits = np.empty((count, CACHE)), np.empty((count, CODES + 1))
         for row in range(len(parameters)):
             p = parameters[row]
-            if row and np.array_equal(p, parameters[row - 1]):
-                sizes[row], marks[row] = sizes[row - 1], marks[row - 1]
-                misses[row], distances[row] = misses[row - 1], distances[row - 1]
+            if row and _alike(p, parameters[row - 1]):
+                _copy(sizes[row - 1 : row], sizes[row : row + 1])
+                _copy(marks[row - 1 : row], marks[row : row + 1])
+                _copy(misses[row - 1], misses[row])
+                _copy(distances[row - 1], distances[row])
                 continue
             loops(p, n)
             sizes_of(p, n, sizes[row])
             distances[row] = 0.0
-            _views(p, n, v, u, h, caches, curves, points, reuse, arrays, hits, sizes[row], marks[row], misses[row], distances[row])
+            _views(p, n, v, u, h, caches, curves, points, reuse, arrays, hits, scratch, sizes[row], marks[row], misses[row],
+                   distances[row])  # fmt: skip
 
     return gather_misses
 

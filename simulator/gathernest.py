@@ -42,20 +42,20 @@ PIECES of them PIECES_APART bytes from each other. A token's bytes: LINEAR (inpu
 shards), CODES, BUFFERS. Sums of a pass lie in runs of SUM_WIDTH that begin SUM_APART bytes from each other. PACKED: see `kept`."""
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False, error_model="numpy")
 def power_of_two(x):
     """The largest power of two that divides a whole number."""
     whole = int(x)
     return float(max(whole & -whole, 1))
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False, error_model="numpy")
 def code_lines(tables, padded):
     """Bytes of (codes, scores) of one token that a pass over so many tables brings near."""
     return min(max(tables * 2.0, LINE), padded * 2.0), min(max(tables * 4.0, LINE), padded * 4.0)
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False, error_model="numpy")
 def loops(p, n):
     """Sizes of one worker's loops (kernels/plan.py)."""
     batch, threads, element = p[BATCH], p[THREADS], p[ELEMENT]
@@ -91,7 +91,7 @@ def loops(p, n):
     _encoding(p, n)
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False, error_model="numpy")
 def _encoding(p, n):
     """What one core does of encoding an outer tile."""
     n[N_ENCODE], n[N_INPUTS], n[N_WIDE], n[N_BUFFERS] = 1.0, 1.0, 1.0, 1.0
@@ -112,7 +112,7 @@ def _encoding(p, n):
         n[N_ENCODE] *= n[N_WIDE]
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False, error_model="numpy")
 def view(p, n, cores, encoders, v):
     """Bytes of the nest as `cores` workers and `encoders` of tiles see it together."""
     tokenwise = n[N_TOKENWISE] > 0.0

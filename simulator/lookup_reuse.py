@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator import gathernest as g
-from simulator.gatherkernel import CLASSES, MISSES, gather_misses
+from simulator.gatherkernel import CLASSES, MISSES, gather_misses, scratch_of
 from simulator.lowering import Context, sharing
 from simulator.machine import Curve
 from simulator.nearkernel import AGAIN_CODES, ALL_ROWS, ALL_SUMS, FIRST_CODES, SIZES
@@ -45,7 +45,8 @@ def gather_accesses(
     curves, points = _curves(tuple(level.cyclic_miss_curve for level in r.levels))
     sizes, marks = np.empty((count, SIZES)), np.empty((count, CLASSES))
     misses, distances = np.empty((count, levels, MISSES)), np.empty((count, levels, 2))
-    gather_misses(parameters.reshape(count, -1), *draws.table, curves, points, sizes, marks, misses, distances)
+    gather_misses(parameters.reshape(count, -1), *draws.table, curves, points, sizes, marks, misses, distances,
+                  *scratch_of(levels))  # fmt: skip
 
     def out(values: Any) -> Any:
         return float(values[0]) if shape == () else values.reshape(shape)

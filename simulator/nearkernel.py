@@ -59,6 +59,7 @@ from simulator.gathernest import (
     code_lines,
 )
 from simulator.rowkernel import (
+    ARRAYS,
     C_CAPACITY,
     C_INDEX,
     C_WAYS,
@@ -70,6 +71,7 @@ from simulator.rowkernel import (
     R_POSSIBLE,
     R_ROWS,
     distinct,
+    edges,
     found,
 )
 
@@ -84,7 +86,7 @@ _NODES = 3
 """Places in a call or tile at which a distance is taken."""
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False, error_model="numpy")
 def sizes_of(p, n, sizes):
     """Bytes of the accesses, over all threads."""
     size = p[BATCH] * p[OUTPUT] * 4.0
@@ -102,8 +104,8 @@ def sizes_of(p, n, sizes):
     sizes[AGAIN_CODES] = max(p[BATCH] * (small + large) * passes * readers - sizes[FIRST_CODES], 0.0)
 
 
-@njit(nogil=True)
-def _judge(v, rows, weight, crowded, inside, caches, curves, points, reuse, arrays, hits, distances, column):
+@njit(nogil=True, _nrt=False, error_model="numpy")
+def _judge(v, rows, weight, crowded, inside, caches, curves, points, reuse, arrays, kinds, hits, distances, column):
     """Adds what the caches keep of a reuse of sums or codes. `crowded`: bytes of sums of one stripe beside R_EVEN, which lie in some
     of the sets: in those of the line itself if it is `inside`."""
     reuse[R_CROWD], reuse[R_BESIDE] = v[V_PIECES], 1.0
@@ -113,22 +115,22 @@ def _judge(v, rows, weight, crowded, inside, caches, curves, points, reuse, arra
         share = min(v[V_SUM_WIDTH] / min(v[V_SUM_APART], cache[C_CAPACITY] / cache[C_WAYS]), 1.0)
         reuse[R_EVEN] = even + crowded / share
         reuse[R_OWN] = max(own / share if inside else own, 1.0)
-        hit = found(cache, v, rows, reuse, arrays, 0, curves[level], points[level])
+        hit = found(cache, v, rows, reuse, arrays, kinds, curves[level], points[level])
         if not inside and share < 1.0 and crowded > 0.0:
             reuse[R_EVEN] = even
-            plain = found(cache, v, rows, reuse, arrays, 0, curves[level], points[level])
+            plain = found(cache, v, rows, reuse, arrays, kinds, curves[level], points[level])
             hit = share * hit + (1.0 - share) * plain
         hits[level, column] += weight * hit
         distances[level, column - SUMS] += weight * (reuse[R_ROWS] + even + crowded)
     reuse[R_EVEN], reuse[R_OWN] = even, own
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False, error_model="numpy")
 def _since(reuse, rows, possible, even, own, packed):
     reuse[R_ROWS], reuse[R_POSSIBLE], reuse[R_EVEN], reuse[R_OWN], reuse[R_PACKED] = rows, possible, even, own, packed
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False, error_model="numpy")
 def sum_hits(p, n, v, decay, u, h, shared, caches, curves, points, reuse, arrays, sizes, hits, distances):
     """Sums: first in a call or tile, by later groups, the way back after the rows of a group, exact ones to fp32. Shares of all."""
     rows = p[ROWS]
@@ -147,23 +149,24 @@ def sum_hits(p, n, v, decay, u, h, shared, caches, curves, points, reuse, arrays
         near = n[N_GROUP] * min(v[V_PIECE], COLUMNS * p[ELEMENT]) * workers
         small, large = code_lines(n[N_GROUP], n[N_PADDED])
         _since(reuse, near, near * rows, (n[N_STRIPE] * 4.0 + small + large) * workers, 64.0, 0.0)
-        _judge(v, rows, again, 0.0, True, caches, curves, points, reuse, arrays, hits, distances, SUMS)
+        _judge(v, rows, again, 0.0, True, caches, curves, points, reuse, arrays, 0, hits, distances, SUMS)
     if p[TOGETHER] > 1.0:
         held = v[V_UNIT] * distinct(0.5 * v[V_OUTER], rows, decay, u, h)
         small, large = code_lines(n[N_UNIT], n[N_PADDED])
         _since(reuse, held, v[V_UNIT] * rows, (line + small + large) * v[V_OUTER], line, 0.0)
-        _judge(v, rows, first + shards, 0.0, True, caches, curves, points, reuse, arrays, hits, distances, SUMS)
+        _judge(v, rows, first + shards, 0.0, True, caches, curves, points, reuse, arrays, 0, hits, distances, SUMS)
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False, error_model="numpy")
 def _outputs(p, n, v, decay, u, h, weight, line, caches, curves, points, reuse, arrays, hits, distances):
     """First writes of a call to its outputs."""
     rows, layers, tokens = p[ROWS], p[LAYERS], v[V_TOKENS]
     possible, full = v[V_ALL] * rows, v[V_ALL] * distinct(tokens, rows, decay, u, h)
     even, own = v[V_BOTH] * tokens + v[V_ENCODE], line * tokens
+    edges(p, v, tokens, min(layers, 2.0), min(layers, 2.0), 1.0, arrays)
     if layers <= 1.0:
         _since(reuse, full, possible, even + p[EVICTED], own, 0.0)
-        _judge(v, rows, weight, 0.0, True, caches, curves, points, reuse, arrays, hits, distances, SUMS)
+        _judge(v, rows, weight, 0.0, True, caches, curves, points, reuse, arrays, ARRAYS, hits, distances, SUMS)
         return
     # Outputs of a layer lie where its predecessor read its inputs, as far as those reach; the rest was written two layers ago.
     read = min(p[HIDDEN] / p[OUTPUT], 1.0)
@@ -173,7 +176,7 @@ def _outputs(p, n, v, decay, u, h, weight, line, caches, curves, points, reuse, 
         encoded = v[V_WEIGHTS] if at < 1.0 - n[N_OUTER] / n[N_TOKENS] else 0.0  # tiles of the layer before were still to come
         held = v[V_ALL] * (rest + distinct(at * read * tokens, rows, decay, u, h))
         _since(reuse, held, 2.0 * possible, even + encoded + p[EVICTED], own, 0.0)
-        _judge(v, rows, weight * read / _NODES, 0.0, True, caches, curves, points, reuse, arrays, hits, distances, SUMS)
+        _judge(v, rows, weight * read / _NODES, 0.0, True, caches, curves, points, reuse, arrays, ARRAYS, hits, distances, SUMS)
         if read < 1.0:
             place = read + at * (1.0 - read)
             held = 2.0 * full
@@ -182,10 +185,10 @@ def _outputs(p, n, v, decay, u, h, weight, line, caches, curves, points, reuse, 
                 held = full + v[V_ALL] * ends
             others = min(layers, 3.0)
             _since(reuse, held, others * possible, even + (others - 1.0) * v[V_WEIGHTS] + 2.0 * p[EVICTED], own, 0.0)
-            _judge(v, rows, weight * (1.0 - read) / _NODES, 0.0, True, caches, curves, points, reuse, arrays, hits, distances, SUMS)
+            _judge(v, rows, weight * (1.0 - read) / _NODES, 0.0, True, caches, curves, points, reuse, arrays, ARRAYS, hits, distances, SUMS)
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False, error_model="numpy")
 def _shards(p, n, v, decay, u, h, shared, weight, caches, curves, points, reuse, arrays, hits, distances):
     """First writes of a tile to the sums of all shards but the first, which are the outputs: since the tile before was reduced, its successor was encoded, and gathered
     as far as this shard."""
@@ -201,6 +204,7 @@ def _shards(p, n, v, decay, u, h, shared, weight, caches, curves, points, reuse,
     full = v[V_ALL] * distinct(tile, rows, decay, u, h)
     even = v[V_LINEAR] * tile + v[V_ENCODE]
     nodes = _NODES if several <= 1.0 else 1
+    edges(p, v, tile, 1.0, calls, 1.0, arrays)
     outputs = 1.0 / n[N_SHARDS]
     joined, left = 1.0, 1.0 - outputs
     while left > 1e-9:
@@ -214,12 +218,12 @@ def _shards(p, n, v, decay, u, h, shared, weight, caches, curves, points, reuse,
                 share = weight * part / (1.0 - outputs) / nodes * (calls if new else 1.0 - calls)
                 if share > 0.0:
                     _since(reuse, held, v[V_ALL] * rows, even + new * p[EVICTED], v[V_PARTIAL] + 64.0, 0.0)
-                    _judge(v, rows, share, 0.0, True, caches, curves, points, reuse, arrays, hits, distances, SUMS)
+                    _judge(v, rows, share, 0.0, True, caches, curves, points, reuse, arrays, ARRAYS, hits, distances, SUMS)
         left -= part
         joined *= 2.0
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False, error_model="numpy")
 def _lost(caches, weight, distances, column):
     """Accesses to lines that another core wrote; returns their weight."""
     for k in range(len(caches)):
@@ -227,7 +231,7 @@ def _lost(caches, weight, distances, column):
     return weight
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False, error_model="numpy")
 def _next_pass(p, n, v, decay, u, h, weight, sums, caches, curves, points, reuse, arrays, hits, distances):
     """Reuses of sums, or of codes and scores, between two passes of the same tokens: later tokens of the one pass and earlier ones of
     the other lie in between."""
@@ -235,13 +239,15 @@ def _next_pass(p, n, v, decay, u, h, weight, sums, caches, curves, points, reuse
     small, large = code_lines(n[N_GROUP], n[N_PADDED])
     crowded = n[N_STRIPE] * 4.0 * v[V_APART] * tile
     codes = v[V_PASS] * tile
+    arrays[:3, 1] = 1.0
+    arrays[0, 0], arrays[1, 0], arrays[2, 0] = crowded, codes * small / (small + large), codes * large / (small + large)
     for node in range(_NODES):
         at = (node + 0.5) / _NODES
         held = distinct((1.0 - at) * (tile - 1.0), rows, decay, u, h) + distinct(at * (tile - 1.0), rows, decay, u, h)
         held, possible = v[V_OWN] * held, 2.0 * v[V_OWN] * rows
         if sums:
             _since(reuse, held, possible, codes, crowded, v[V_PACKED] * tile * tile)
-            _judge(v, rows, weight / _NODES, crowded, True, caches, curves, points, reuse, arrays, hits, distances, SUMS)
+            _judge(v, rows, weight / _NODES, crowded, True, caches, curves, points, reuse, arrays, 3, hits, distances, SUMS)
             continue
         for part in range(2):  # codes, scores: each crowded by its own kind
             line, whole = (small, n[N_PADDED] * 2.0) if part == 0 else (large, n[N_PADDED] * 4.0)
@@ -249,10 +255,10 @@ def _next_pass(p, n, v, decay, u, h, weight, sums, caches, curves, points, reuse
             dense = codes + codes / (small + large) * (whole - line)
             _since(reuse, held, possible, dense, whole * tile, other * (wide - other) * tile * tile)
             share = weight / _NODES * line / (small + large)
-            _judge(v, rows, share, crowded, False, caches, curves, points, reuse, arrays, hits, distances, CODES)
+            _judge(v, rows, share, crowded, False, caches, curves, points, reuse, arrays, 3, hits, distances, CODES)
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False, error_model="numpy")
 def code_hits(p, n, v, decay, u, h, shared, caches, curves, points, reuse, arrays, sizes, hits, distances):
     """Codes and scores: after they were written, block by block of an outer tile, and again by later groups, stripes, shards."""
     rows, tokenwise = p[ROWS], n[N_TOKENWISE] > 0.0
@@ -279,10 +285,10 @@ def code_hits(p, n, v, decay, u, h, shared, caches, curves, points, reuse, array
         # The last block of a tile was encoded a moment ago; between those before and the gather lies what encoding touches.
         late = (1.0 - at) * block + at * span * n[N_STRIPE] * 4.0 * v[V_APART]
         _since(reuse, held, walked * rows, late, 64.0, 0.0)
-        _judge(v, rows, 0.5 * first / blocks, 0.0, False, caches, curves, points, reuse, arrays, hits, distances, CODES)
+        _judge(v, rows, 0.5 * first / blocks, 0.0, False, caches, curves, points, reuse, arrays, 0, hits, distances, CODES)
         if blocks > 1.0:
             _since(reuse, held, walked * rows, early, 64.0, 0.0)
             share = 0.5 * first * (1.0 - 1.0 / blocks)
-            _judge(v, rows, share, 0.0, False, caches, curves, points, reuse, arrays, hits, distances, CODES)
+            _judge(v, rows, share, 0.0, False, caches, curves, points, reuse, arrays, 0, hits, distances, CODES)
     if again > 0.0:
         _next_pass(p, n, v, decay, u, h, again, False, caches, curves, points, reuse, arrays, hits, distances)

@@ -79,7 +79,7 @@ ARRAYS = 5
 """Kinds of contiguous arrays whose edges matter, (bytes, how many)."""
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False, error_model="numpy")
 def distinct(n, rows, decay, u, h):
     """U(n): of alike likely rows, or by cubic interpolation in the table u with slopes h."""
     if len(u) == 0:
@@ -95,7 +95,7 @@ def distinct(n, rows, decay, u, h):
     return a + t * (start + t * (3.0 * (b - a) - 2.0 * start - end + t * (start + end - 2.0 * (b - a))))
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False, error_model="numpy")
 def _on_curve(x, curve, points):
     if x <= curve[0, 0]:
         return curve[0, 1]
@@ -105,7 +105,7 @@ def _on_curve(x, curve, points):
     return curve[points - 1, 1]
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False, error_model="numpy")
 def found(cache, v, rows, reuse, arrays, kinds, curve, points):
     """Share of a reuse that one cache keeps; `arrays`: the first `kinds` count. A curve of the spec is taken instead."""
     capacity, ways = cache[C_CAPACITY], cache[C_WAYS]
@@ -146,7 +146,7 @@ def found(cache, v, rows, reuse, arrays, kinds, curve, points):
     return kept(ways, crowd, beside, mean, variance, even, spread)
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False, error_model="numpy")
 def row_hits(p, n, v, rows, decay, u, h, caches, curves, points, reuse, arrays, hits):
     """Adds the shares of row accesses that the caches of a view keep to hits[level, age]."""
     if v[V_INNER] > 1.0:
@@ -158,7 +158,7 @@ def row_hits(p, n, v, rows, decay, u, h, caches, curves, points, reuse, arrays, 
     _across(p, n, v, rows, decay, u, h, caches, curves, points, reuse, arrays, hits, step, v[V_TOKENS], v[V_ALL], False)
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False, error_model="numpy")
 def _within(n, v, rows, decay, u, h, caches, curves, points, reuse, arrays, hits):
     """Reuses within a pass, by their gaps; sums of the pass fall into some of the sets."""
     tile = v[V_INNER]
@@ -167,7 +167,7 @@ def _within(n, v, rows, decay, u, h, caches, curves, points, reuse, arrays, hits
     reuse[R_POSSIBLE], reuse[R_OWN] = v[V_OWN] * rows, 0.0
     reuse[R_CROWD] = reuse[R_BESIDE] = v[V_PIECES] / v[V_STRIPES]
     alive = True
-    while alive and before < whole - 1e-7 and last < tile:
+    while alive and before < whole and last < tile:
         end = min(max(floor(gap), last + 1.0), tile)
         if end > 30.0 * rows:
             end = tile
@@ -176,6 +176,7 @@ def _within(n, v, rows, decay, u, h, caches, curves, points, reuse, arrays, hits
             touched = distinct(end, rows, decay, u, h)
             fresh = distinct(end + 1.0, rows, decay, u, h) - touched
             share = (end - touched + (tile - end) * (1.0 - fresh)) / tile
+            share = share if share < whole - 1e-6 else whole
         middle = 0.5 * (last + 1.0 + min(end, last + 1.0 + 2.0 * rows))
         reuse[R_ROWS] = v[V_OWN] * distinct(middle, rows, decay, u, h)
         reuse[R_PACKED] = v[V_PACKED] * middle * middle
@@ -195,7 +196,7 @@ def _within(n, v, rows, decay, u, h, caches, curves, points, reuse, arrays, hits
         gap = max(gap * _RATIO, gap + 1.0)
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False, error_model="numpy")
 def _across(
     p, n, v, rows, decay, u, h, caches, curves, points, reuse, arrays, hits, step, until, walked, inside
 ):
@@ -206,7 +207,7 @@ def _across(
     reuse[R_OWN] = reuse[R_PACKED] = 0.0
     reuse[R_CROWD] = reuse[R_BESIDE] = v[V_PIECES]
     q, alive = 1.0, True
-    while alive and left > 1e-7:
+    while alive and left > 0.0:
         if inside and q >= per_call:
             break
         end = max(floor(q * _RATIO), q)
@@ -214,6 +215,7 @@ def _across(
         mass = max((previous - after) / step, 0.0)
         if end * step > 0.5 * GRID_LAST or (len(u) == 0 and end * step > 40.0 * rows):
             mass = left
+        mass = mass if mass < left - 1e-6 else left
         middle = 0.5 * (q + end)
         gap = middle * step
         touched = distinct(gap, rows, decay, u, h)
@@ -244,7 +246,7 @@ def _across(
         q = end + 1.0
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False, error_model="numpy")
 def _between_tiles(p, n, v, rows, gap, touched, walked, step, encoded, reuse, arrays):
     """What lies in between within a call, without or with encoding of an outer tile."""
     span = min(gap, v[V_TOKENS])
@@ -252,21 +254,22 @@ def _between_tiles(p, n, v, rows, gap, touched, walked, step, encoded, reuse, ar
     if n[N_UNIT] > n[N_GROUP]:  # sums of the stripe were touched by later groups of the one and earlier ones of the other tile
         even += min(step, v[V_TOKENS] - span) * v[V_SUMS] / v[V_STRIPES]
     reuse[R_ROWS], reuse[R_POSSIBLE], reuse[R_EVEN] = walked * touched, walked * rows, even
-    _edges(p, v, span, encoded, 0.0, encoded, arrays)
+    edges(p, v, span, encoded, 0.0, encoded, arrays)
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False, error_model="numpy")
 def _between_calls(p, v, rows, touched, other, walked, reuse, arrays):
     """What lies in between across calls of a layer: all other layers, what others evict."""
     layers = p[LAYERS]
     reuse[R_ROWS] = walked * touched + (layers - 1.0) * v[V_ALL] * other
     reuse[R_POSSIBLE] = walked * rows + (layers - 1.0) * v[V_ALL] * rows
     reuse[R_EVEN] = v[V_BOTH] * v[V_TOKENS] + v[V_ENCODE] + (layers - 1.0) * v[V_WEIGHTS] + layers * p[EVICTED]
-    _edges(p, v, v[V_TOKENS], layers, layers, 1.0, arrays)
+    edges(p, v, v[V_TOKENS], layers, layers, 1.0, arrays)
 
 
-@njit(nogil=True)
-def _edges(p, v, tokens, weights, evicted, encoded, arrays):
+@njit(nogil=True, _nrt=False, error_model="numpy")
+def edges(p, v, tokens, weights, evicted, encoded, arrays):
+    """The contiguous arrays of what was encoded, and of so many tokens, weights and evictions."""
     arrays[0, 0], arrays[0, 1] = p[WEIGHTS], weights
     arrays[1, 0], arrays[1, 1] = p[EVICTED], evicted
     arrays[2, 0], arrays[2, 1] = 0.5 * v[V_LINEAR] * tokens, 2.0
@@ -274,7 +277,7 @@ def _edges(p, v, tokens, weights, evicted, encoded, arrays):
     arrays[4, 0], arrays[4, 1] = v[V_CODES] / 3.0, encoded
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False, error_model="numpy")
 def _add(v, rows, caches, curves, points, reuse, arrays, hits, age, share):
     """Adds what the caches keep; whether any keeps some of it."""
     alive = False

@@ -20,7 +20,7 @@ REACH = 2.6
 END = exp(-0.5 * REACH * REACH)
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False, error_model="numpy")
 def at_most(k: float, mean: float, chance: float) -> float:
     """P(N <= k) of a binomial N of mean / chance trials (not necessarily a whole number)."""
     trials = mean / chance
@@ -48,7 +48,7 @@ def at_most(k: float, mean: float, chance: float) -> float:
     return min(total, 1.0)
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False, error_model="numpy")
 def kept(ways: float, crowd: float, beside: float, mean: float, variance: float, even: float, spread: float) -> float:
     """Probability that a line is found.
 
