@@ -36,13 +36,17 @@ def _lookup(curve: Curve, x: Any) -> Any:
     return np.interp(x, [p[0] for p in curve], [p[1] for p in curve])
 
 
-def cyclic_miss_share(x: Any, curve: Curve = (), ways: Any = 8.0) -> Any:
+def cyclic_miss_share(x: Any, curve: Curve = (), ways: Any = 8.0, added_ways: Any = 0.0) -> Any:
     """Share of a cyclic sweep's accesses that miss; x = reuse distance / capacity.
 
     Consecutive lines fill sets evenly: a little beyond the capacity some sets have one line too many, and miss all of them.
+    Of the ways that the level inside adds, whole ones count: a line that lies there for a part of the round helps no set.
     """
     if curve:
         return _lookup(curve, x)
+    if np.any(added_ways):
+        whole = ways - added_ways + np.floor(added_ways + 1e-9)
+        x, ways = x * ways / whole, whole
     return np.clip((x - 1.0) * (ways + 1.0) / np.maximum(x, 1.0), 0.0, 1.0)
 
 
@@ -66,10 +70,10 @@ def level_miss_share(access: Access, level: LevelResources) -> Any:
     cyclic = access.cyclic
     if isinstance(cyclic, float):
         if cyclic == 1.0:
-            return cyclic_miss_share(x, level.cyclic_miss_curve, level.ways)
+            return cyclic_miss_share(x, level.cyclic_miss_curve, level.ways, level.added_ways)
         if cyclic == 0.0:
             return random_miss_share(x, level.random_miss_curve)
-    return cyclic * cyclic_miss_share(x, level.cyclic_miss_curve, level.ways) + (1.0 - cyclic) * random_miss_share(
+    return cyclic * cyclic_miss_share(x, level.cyclic_miss_curve, level.ways, level.added_ways) + (1.0 - cyclic) * random_miss_share(
         x, level.random_miss_curve
     )
 

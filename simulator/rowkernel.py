@@ -107,7 +107,7 @@ def _on_curve(x, curve, points):
 
 @njit(nogil=True, _nrt=False, error_model="numpy")
 def found(cache, v, rows, reuse, arrays, kinds, curve, points):
-    """Share of a reuse that one cache keeps; `arrays`: the first `kinds` count. A curve of the spec is taken instead."""
+    """Share of a reuse that one cache keeps; `arrays`: the first `kinds` count. `points` of a curve of the spec are taken instead."""
     capacity, ways = cache[C_CAPACITY], cache[C_WAYS]
     total = reuse[R_ROWS] + reuse[R_EVEN]
     if points > 0:
@@ -186,10 +186,10 @@ def _within(n, v, rows, decay, u, h, caches, curves, points, reuse, arrays, hits
             cache, level = caches[k], int(caches[k, C_INDEX])
             crowded = min(v[V_SUM_WIDTH] / min(v[V_SUM_APART], cache[C_CAPACITY] / cache[C_WAYS]), 1.0)
             reuse[R_EVEN] = codes + sums / crowded
-            hit = crowded * found(cache, v, rows, reuse, arrays, 0, curves[level], points[level])
+            hit = crowded * found(cache, v, rows, reuse, arrays, 0, curves[level], 0)
             if crowded < 1.0:
                 reuse[R_EVEN] = codes
-                hit += (1.0 - crowded) * found(cache, v, rows, reuse, arrays, 0, curves[level], points[level])
+                hit += (1.0 - crowded) * found(cache, v, rows, reuse, arrays, 0, curves[level], 0)
             hits[level, WITHIN] += (share - before) * hit
             alive = alive or hit > 1e-6
         last, before = end, share
@@ -232,7 +232,7 @@ def _across(
                 share = mass * (1.0 - more) * (encoded if outer else 1.0 - encoded)
                 if share > 0.0:
                     _between_tiles(p, n, v, rows, gap, touched, walked, step, outer, reuse, arrays)
-                    alive = _add(v, rows, caches, curves, points, reuse, arrays, hits, TILES, share) or alive
+                    alive = _add(v, rows, caches, curves, points, reuse, arrays, hits, TILES, share, q == 1.0) or alive
         for part in range(2):
             several = calls + part
             share = mass * (more if part else 1.0 - more)
@@ -240,7 +240,8 @@ def _across(
                 continue
             other = distinct(several * v[V_TOKENS], rows, decay, u, h)
             _between_calls(p, v, rows, touched, other, walked, reuse, arrays)
-            alive = _add(v, rows, caches, curves, points, reuse, arrays, hits, CALLS, share) or alive
+            swept = several == 1.0 and (p[LAYERS] > 1.0 or q == 1.0)
+            alive = _add(v, rows, caches, curves, points, reuse, arrays, hits, CALLS, share, swept) or alive
         left -= mass
         previous = after
         q = end + 1.0
@@ -278,12 +279,13 @@ def edges(p, v, tokens, weights, evicted, encoded, arrays):
 
 
 @njit(nogil=True, _nrt=False, error_model="numpy")
-def _add(v, rows, caches, curves, points, reuse, arrays, hits, age, share):
-    """Adds what the caches keep; whether any keeps some of it."""
+def _add(v, rows, caches, curves, points, reuse, arrays, hits, age, share, swept):
+    """Adds what the caches keep; whether any keeps some of it. A spec's curve is that of a sweep: it holds for rows that all come back
+    after one tile or call (`swept`); of rows that come back at random any replacement keeps what fits."""
     alive = False
     for k in range(len(caches)):
         level = int(caches[k, C_INDEX])
-        hit = found(caches[k], v, rows, reuse, arrays, ARRAYS, curves[level], points[level])
+        hit = found(caches[k], v, rows, reuse, arrays, ARRAYS, curves[level], points[level] if swept else 0)
         hits[level, age] += share * hit
         alive = alive or hit > 1e-6
     return alive
