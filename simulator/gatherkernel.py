@@ -35,7 +35,7 @@ from simulator.gathernest import (
     view,
 )
 from simulator.nearkernel import CODES, SUMS, code_hits, sizes_of, sum_hits
-from simulator.rowkernel import ARRAYS, C_ADDED, C_CAPACITY, C_INDEX, C_WAYS, CACHE, REUSE, distinct, row_hits
+from simulator.rowkernel import ARRAYS, C_ADDED, C_CAPACITY, C_INDEX, C_WAYS, CACHE, REUSE, describe, distinct, row_hits
 
 CLASSES = 4
 """Ages of a row, in order: touched before within a pass, in a call by its core, first in a call by its core but brought by a
@@ -69,6 +69,7 @@ def _views(p, n, v, u, h, caches, curves, points, reuse, arrays, hits, scratch, 
         encoders = 1.0 if not shared else cores if n[N_TOKENWISE] > 0.0 else min(p[SHARERS], p[THREADS])
         view(p, n, cores, encoders, v)
         mine = caches[:used]
+        describe(v, rows, mine)
         hits[:] = 0.0
         row_hits(p, n, v, rows, decay, u, h, mine, curves, points, reuse, arrays, hits)
         sum_hits(p, n, v, decay, u, h, shared, mine, curves, points, reuse, arrays, sizes, hits, distances)

@@ -48,8 +48,6 @@ from simulator.gathernest import (
     V_PASS,
     V_PIECE,
     V_PIECES,
-    V_SUM_APART,
-    V_SUM_WIDTH,
     V_TOGETHER,
     V_TOKENS,
     V_UNIT,
@@ -60,9 +58,8 @@ from simulator.gathernest import (
 )
 from simulator.rowkernel import (
     ARRAYS,
-    C_CAPACITY,
     C_INDEX,
-    C_WAYS,
+    C_SUM_SETS,
     R_BESIDE,
     R_CROWD,
     R_EVEN,
@@ -82,8 +79,9 @@ FIRST_SUMS, SHARD_SUMS, AGAIN_SUMS, ALL_SUMS, FIRST_CODES, AGAIN_CODES, ALL_ROWS
 """Bytes over all threads: sums written first, of shards beyond the first, read again by later groups, all ways in and out; codes and
 scores read first, again; rows."""
 
-_NODES = 3
-"""Places in a call or tile at which a distance is taken."""
+_NODES = 2
+_PLACES = (0.5 - 0.5 / 3.0**0.5, 0.5 + 0.5 / 3.0**0.5)
+"""Places in a call or tile at which a distance is taken (Gauss and Legendre's two)."""
 
 
 @njit(nogil=True, _nrt=False, error_model="numpy")
@@ -112,13 +110,13 @@ def _judge(v, rows, weight, crowded, inside, caches, curves, points, reuse, arra
     even, own = reuse[R_EVEN], reuse[R_OWN]
     for k in range(len(caches)):
         cache, level = caches[k], int(caches[k, C_INDEX])
-        share = min(v[V_SUM_WIDTH] / min(v[V_SUM_APART], cache[C_CAPACITY] / cache[C_WAYS]), 1.0)
+        share = cache[C_SUM_SETS]
         reuse[R_EVEN] = even + crowded / share
         reuse[R_OWN] = max(own / share if inside else own, 1.0)
-        hit = found(cache, v, rows, reuse, arrays, kinds, curves[level], points[level])
+        hit = found(cache, rows, reuse, arrays, kinds, curves[level], points[level])
         if not inside and share < 1.0 and crowded > 0.0:
             reuse[R_EVEN] = even
-            plain = found(cache, v, rows, reuse, arrays, kinds, curves[level], points[level])
+            plain = found(cache, rows, reuse, arrays, kinds, curves[level], points[level])
             hit = share * hit + (1.0 - share) * plain
         hits[level, column] += weight * hit
         distances[level, column - SUMS] += weight * (reuse[R_ROWS] + even + crowded)
@@ -171,7 +169,7 @@ def _outputs(p, n, v, decay, u, h, weight, line, caches, curves, points, reuse, 
     # Outputs of a layer lie where its predecessor read its inputs, as far as those reach; the rest was written two layers ago.
     read = min(p[HIDDEN] / p[OUTPUT], 1.0)
     for node in range(_NODES):
-        at = (node + 0.5) / _NODES
+        at = _PLACES[node]
         rest = distinct((1.0 - at) * tokens, rows, decay, u, h)
         encoded = v[V_WEIGHTS] if at < 1.0 - n[N_OUTER] / n[N_TOKENS] else 0.0  # tiles of the layer before were still to come
         held = v[V_ALL] * (rest + distinct(at * read * tokens, rows, decay, u, h))
@@ -210,7 +208,7 @@ def _shards(p, n, v, decay, u, h, shared, weight, caches, curves, points, reuse,
     while left > 1e-9:
         part = left if joined >= several else 0.5 * (left + outputs)
         for node in range(nodes):
-            at = (node + 0.5) / nodes
+            at = _PLACES[node] if nodes > 1 else 0.5
             held = full * (max(several - joined, 0.0) + at) / several
             if several <= 1.0:
                 held = v[V_ALL] * distinct(at * tile, rows, decay, u, h)
@@ -242,7 +240,7 @@ def _next_pass(p, n, v, decay, u, h, weight, sums, caches, curves, points, reuse
     arrays[:3, 1] = 1.0
     arrays[0, 0], arrays[1, 0], arrays[2, 0] = crowded, codes * small / (small + large), codes * large / (small + large)
     for node in range(_NODES):
-        at = (node + 0.5) / _NODES
+        at = _PLACES[node]
         held = distinct((1.0 - at) * (tile - 1.0), rows, decay, u, h) + distinct(at * (tile - 1.0), rows, decay, u, h)
         held, possible = v[V_OWN] * held, 2.0 * v[V_OWN] * rows
         if sums:

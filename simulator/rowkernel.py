@@ -59,7 +59,7 @@ WITHIN, TILES, CALLS = range(3)
 GRID_FIRST, GRID_LAST = 0.25, 1e9
 """Tokens between which U is tabulated for rows that are not alike, evenly in log n, after a 0."""
 
-_RATIO = 1.25
+_RATIO = 1.4
 """Between reuses that are taken together."""
 
 _EDGE = 0.5 - (1.0 / 12.0) ** 0.5
@@ -68,8 +68,10 @@ _EDGE = 0.5 - (1.0 / 12.0) ** 0.5
 _NEAR, _FAR = 0.15, 4.0
 """Shares of a capacity below which a line is found and beyond which it is not, whatever the sets."""
 
-C_CAPACITY, C_WAYS, C_ADDED, C_INDEX, CACHE = range(5)
-"""Of the caches of one view: bytes, ways, ways added by the level inside, level."""
+C_CAPACITY, C_WAYS, C_ADDED, C_INDEX, C_PER_WAY, C_LINES, C_ALIGNED, C_SAME, C_SUM_SETS, C_ALIVE, CACHE = range(11)
+"""Of the caches of one view: bytes, ways, ways added by the level inside, level, 1 / bytes of a way. LINES: of one piece of a row in a
+set, ALIGNED: share of its pieces that fall into the same sets, SAME: other rows of one table in a set, SUM_SETS: share of the sets
+that sums of a pass fall into. ALIVE: whether it keeps anything at the distances that were reached."""
 
 R_ROWS, R_POSSIBLE, R_EVEN, R_OWN, R_PACKED, R_CROWD, R_BESIDE, REUSE = range(8)
 """A reuse: bytes of rows touched since, of rows that might have been, of other arrays; of the latter the line's own array (0: the
@@ -106,7 +108,7 @@ def _on_curve(x, curve, points):
 
 
 @njit(nogil=True, _nrt=False, error_model="numpy")
-def found(cache, v, rows, reuse, arrays, kinds, curve, points):
+def found(cache, rows, reuse, arrays, kinds, curve, points):
     """Share of a reuse that one cache keeps; `arrays`: the first `kinds` count. `points` of a curve of the spec are taken instead."""
     capacity, ways = cache[C_CAPACITY], cache[C_WAYS]
     total = reuse[R_ROWS] + reuse[R_EVEN]
@@ -114,36 +116,48 @@ def found(cache, v, rows, reuse, arrays, kinds, curve, points):
         return 1.0 - _on_curve(total / capacity, curve, points)
     if total > _FAR * capacity:
         return 0.0
-    way = capacity / ways
-    lines = max(v[V_PIECE] / way, 1.0)  # of one piece in a set, where it is longer than a way
-    # Pieces of a row lie whole ways apart where that is a multiple of a way: all in the same sets.
-    aligned = min(v[V_PIECES_APART] / way, 1.0)
-    crowd = max(reuse[R_CROWD] * aligned, 1.0) * lines
+    lines = cache[C_LINES]
+    crowd = max(reuse[R_CROWD] * cache[C_ALIGNED], 1.0) * lines
     if crowd * 4.0 < ways and total < _NEAR * capacity:
         return 1.0
-    mean = reuse[R_ROWS] / way / crowd
-    possible = max(reuse[R_POSSIBLE] / way / crowd, mean + 1e-9)
+    per_way = cache[C_PER_WAY]
+    scale = per_way / crowd
+    mean = reuse[R_ROWS] * scale
+    possible = max(reuse[R_POSSIBLE] * scale, mean + 1e-9)
     touched = mean / possible
-    even = reuse[R_EVEN] / way
+    even = reuse[R_EVEN] * per_way
     beside = 0.0
     if reuse[R_OWN] > 0.0:
-        even = max(even - min(reuse[R_OWN] / way, 1.0), 0.0)
+        even = max(even - min(reuse[R_OWN] * per_way, 1.0), 0.0)
     else:
         mean *= 1.0 - 1.0 / max(possible, 1.0)  # of others
-        beside = max(reuse[R_BESIDE] * aligned, 1.0) * lines - 1.0
+        beside = max(reuse[R_BESIDE] * cache[C_ALIGNED], 1.0) * lines - 1.0
     # Rows are touched or not; those of one table that share a set are drawn instead of each other.
     variance = 1.0 - touched
-    same = rows * v[V_PIECE] / way - 1.0
+    same = cache[C_SAME]
     if same > 0.0 and 1e-9 < touched < 1.0 - 1e-9:
         left = 1.0 - touched
         variance = max(variance + same / rows * log(left) * left * left / touched, 0.0)
     # Lines of the level inside are spread over the sets by chance; packed arrays lie in some of the sets; each contiguous array has
     # an edge, where sets have one line more.
-    spread = cache[C_ADDED] * (1.0 - cache[C_ADDED] / ways) + reuse[R_PACKED] / way / way
+    spread = cache[C_ADDED] * (1.0 - cache[C_ADDED] / ways) + reuse[R_PACKED] * per_way * per_way
     for k in range(kinds):
-        part = arrays[k, 0] / way
+        part = arrays[k, 0] * per_way
         spread += arrays[k, 1] * (part * (1.0 - part) if part < _EDGE else 1.0 / 6.0)
     return kept(ways, crowd, beside, mean, variance, even, spread)
+
+
+@njit(nogil=True, _nrt=False, error_model="numpy")
+def describe(v, rows, caches):
+    """Fills what follows of a cache from its size and the view."""
+    for k in range(len(caches)):
+        per_way = caches[k, C_WAYS] / caches[k, C_CAPACITY]
+        caches[k, C_PER_WAY] = per_way
+        caches[k, C_LINES] = max(v[V_PIECE] * per_way, 1.0)
+        # Pieces of a row lie whole ways apart where that is a multiple of a way: all in the same sets.
+        caches[k, C_ALIGNED] = min(v[V_PIECES_APART] * per_way, 1.0)
+        caches[k, C_SAME] = rows * v[V_PIECE] * per_way - 1.0
+        caches[k, C_SUM_SETS] = min(v[V_SUM_WIDTH] / min(v[V_SUM_APART], 1.0 / per_way), 1.0)
 
 
 @njit(nogil=True, _nrt=False, error_model="numpy")
@@ -166,6 +180,7 @@ def _within(n, v, rows, decay, u, h, caches, curves, points, reuse, arrays, hits
     last, before, gap = 0.0, 0.0, 1.0
     reuse[R_POSSIBLE], reuse[R_OWN] = v[V_OWN] * rows, 0.0
     reuse[R_CROWD] = reuse[R_BESIDE] = v[V_PIECES] / v[V_STRIPES]
+    caches[:, C_ALIVE] = 1.0
     alive = True
     while alive and before < whole and last < tile:
         end = min(max(floor(gap), last + 1.0), tile)
@@ -183,15 +198,20 @@ def _within(n, v, rows, decay, u, h, caches, curves, points, reuse, arrays, hits
         codes, sums = v[V_PASS] * middle, n[N_STRIPE] * 4.0 * v[V_APART] * middle
         alive = False
         for k in range(len(caches)):
+            if caches[k, C_ALIVE] == 0.0:
+                continue
             cache, level = caches[k], int(caches[k, C_INDEX])
-            crowded = min(v[V_SUM_WIDTH] / min(v[V_SUM_APART], cache[C_CAPACITY] / cache[C_WAYS]), 1.0)
+            crowded = cache[C_SUM_SETS]
             reuse[R_EVEN] = codes + sums / crowded
-            hit = crowded * found(cache, v, rows, reuse, arrays, 0, curves[level], 0)
+            hit = crowded * found(cache, rows, reuse, arrays, 0, curves[level], 0)
             if crowded < 1.0:
                 reuse[R_EVEN] = codes
-                hit += (1.0 - crowded) * found(cache, v, rows, reuse, arrays, 0, curves[level], 0)
+                hit += (1.0 - crowded) * found(cache, rows, reuse, arrays, 0, curves[level], 0)
             hits[level, WITHIN] += (share - before) * hit
-            alive = alive or hit > 1e-6
+            if hit > 1e-6:
+                alive = True
+            else:
+                caches[k, C_ALIVE] = 0.0
         last, before = end, share
         gap = max(gap * _RATIO, gap + 1.0)
 
@@ -206,6 +226,7 @@ def _across(
     previous = left * step  # U(q step) - U((q - 1) step)
     reuse[R_OWN] = reuse[R_PACKED] = 0.0
     reuse[R_CROWD] = reuse[R_BESIDE] = v[V_PIECES]
+    caches[:, C_ALIVE] = 1.0
     q, alive = 1.0, True
     while alive and left > 0.0:
         if inside and q >= per_call:
@@ -224,7 +245,8 @@ def _across(
         more = max(crossed - calls, 0.0)
         if inside:
             calls, more = 0.0, min(crossed, 1.0)
-        alive = False
+        for k in range(len(caches)):
+            caches[k, C_ALIVE] *= 0.5  # whoever keeps something is set to 1 again
         if calls < 1.0 and more < 1.0:
             # Of those that stay in the call, some stay in the outer tile.
             encoded = 0.0 if inside else 1.0 - max(1.0 - middle / per_outer, 0.0) / (1.0 - more)
@@ -232,7 +254,7 @@ def _across(
                 share = mass * (1.0 - more) * (encoded if outer else 1.0 - encoded)
                 if share > 0.0:
                     _between_tiles(p, n, v, rows, gap, touched, walked, step, outer, reuse, arrays)
-                    alive = _add(v, rows, caches, curves, points, reuse, arrays, hits, TILES, share, q == 1.0) or alive
+                    _add(rows, caches, curves, points, reuse, arrays, hits, TILES, share, q == 1.0)
         for part in range(2):
             several = calls + part
             share = mass * (more if part else 1.0 - more)
@@ -241,7 +263,11 @@ def _across(
             other = distinct(several * v[V_TOKENS], rows, decay, u, h)
             _between_calls(p, v, rows, touched, other, walked, reuse, arrays)
             swept = several == 1.0 and (p[LAYERS] > 1.0 or q == 1.0)
-            alive = _add(v, rows, caches, curves, points, reuse, arrays, hits, CALLS, share, swept) or alive
+            _add(rows, caches, curves, points, reuse, arrays, hits, CALLS, share, swept)
+        alive = False
+        for k in range(len(caches)):
+            caches[k, C_ALIVE] = 1.0 if caches[k, C_ALIVE] == 1.0 else 0.0
+            alive = alive or caches[k, C_ALIVE] == 1.0
         left -= mass
         previous = after
         q = end + 1.0
@@ -279,13 +305,14 @@ def edges(p, v, tokens, weights, evicted, encoded, arrays):
 
 
 @njit(nogil=True, _nrt=False, error_model="numpy")
-def _add(v, rows, caches, curves, points, reuse, arrays, hits, age, share, swept):
-    """Adds what the caches keep; whether any keeps some of it. A spec's curve is that of a sweep: it holds for rows that all come back
+def _add(rows, caches, curves, points, reuse, arrays, hits, age, share, swept):
+    """Adds what the caches keep. A spec's curve is that of a sweep: it holds for rows that all come back
     after one tile or call (`swept`); of rows that come back at random any replacement keeps what fits."""
-    alive = False
     for k in range(len(caches)):
+        if caches[k, C_ALIVE] == 0.0:
+            continue
         level = int(caches[k, C_INDEX])
-        hit = found(caches[k], v, rows, reuse, arrays, ARRAYS, curves[level], points[level] if swept else 0)
+        hit = found(caches[k], rows, reuse, arrays, ARRAYS, curves[level], points[level] if swept else 0)
         hits[level, age] += share * hit
-        alive = alive or hit > 1e-6
-    return alive
+        if hit > 1e-6:
+            caches[k, C_ALIVE] = 1.0
