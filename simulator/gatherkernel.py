@@ -9,152 +9,163 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from simulator import gathernest, nearkernel, rowkernel, setkernel
+from simulator import gathernest, gatherstate, nearkernel, rowkernel, setkernel
 from simulator.compiled import digest
-from simulator.gathernest import (
+from simulator.gathernest import loops, view
+from simulator.gatherstate import (
     ADDED,
+    AGAIN_CODES,
+    ALL_ROWS,
+    ALL_SUMS,
+    CACHE,
+    CACHES,
     CAPACITY,
-    DECAY,
-    LEVEL_FIELDS,
+    CODES,
+    CURVE,
+    C_ADDED,
+    C_CAPACITY,
+    C_CURVE,
+    C_INDEX,
+    C_POINTS,
+    C_WAYS,
+    DISTANCES,
+    FIRST_CODES,
+    HITS,
+    HIT_COLUMNS,
     LEVELS,
-    LOOPS,
+    LEVEL_FIELDS,
     N_INNER,
     N_NEAR,
-    N_OUTER,
     N_TOKENS,
     N_TOKENWISE,
-    ROWS,
+    POINTS,
     SHARED,
     SHARERS,
+    STATE,
+    SUMS,
     THREADS,
+    V_CACHES_END,
     V_INNER,
     V_TOKENS,
-    VIEW,
     WAYS,
-    loops,
-    view,
 )
-from simulator.nearkernel import CODES, SUMS, code_hits, sizes_of, sum_hits
-from simulator.rowkernel import ARRAYS, C_ADDED, C_CAPACITY, C_INDEX, C_WAYS, CACHE, REUSE, describe, distinct, row_hits
+from simulator.nearkernel import code_hits, sizes_of, sum_hits
+from simulator.rowkernel import describe, distinct, row_hits
 
 CLASSES = 4
 """Ages of a row, in order: touched before within a pass, in a call by its core, first in a call by its core but brought by a
 sibling, first in a call."""
 
-MISSES = CLASSES + 2
-"""Columns of miss shares: rows by age, sums, codes."""
+M_SUMS, M_CODES, M_SUMS_AWAY, M_CODES_AWAY, OUT = range(CLASSES, CLASSES + 5)
+"""Columns of what is known of a level: miss shares of rows by age, of sums, of codes; bytes between reuses of sums, of codes."""
+
+O_MARKS, O_ROWS, O_SUMS, O_CODES, O_LEVELS = 0, CLASSES, CLASSES + 1, CLASSES + 2, CLASSES + 3
+"""Columns of a result: shares of row accesses by age, bytes of rows, of sums, of codes; from O_LEVELS on OUT for each level."""
 
 
 @njit(nogil=True, _nrt=False, error_model="numpy")
-def _views(p, n, v, u, h, caches, curves, points, reuse, arrays, hits, scratch, sizes, marks, misses,
-           distances):  # fmt: skip
-    """Both views of one row of parameters."""
-    rows, decay, count = p[ROWS], p[DECAY], len(misses)
-    first, ages = scratch[0], scratch[1]  # shares of accesses that are a core's first to a row in a pass, an outer tile, a call
-    for k, tokens in enumerate((n[N_INNER], n[N_OUTER], n[N_TOKENS])):
-        first[k] = min(distinct(tokens, rows, decay, u, h) / tokens, 1.0)
-    together = first[2]
+def _caches(s, shared, levels):
+    """The caches of one view; whether there are any."""
+    c = CACHES
+    for k in range(levels):
+        at = LEVELS + LEVEL_FIELDS * k
+        if (s[at + SHARED] > 0.0) == shared:
+            s[c + C_CAPACITY], s[c + C_WAYS], s[c + C_ADDED] = s[at + CAPACITY], s[at + WAYS], s[at + ADDED]
+            s[c + C_CURVE], s[c + C_POINTS], s[c + C_INDEX] = s[at + CURVE], s[at + POINTS], k
+            c += CACHE
+    s[V_CACHES_END] = c
+    return c > CACHES
+
+
+@njit(nogil=True, _nrt=False, error_model="numpy")
+def _firsts(s, t, tokens):
+    """Share of accesses that are the first to their row in so many tokens."""
+    return min(distinct(s, t, tokens) / tokens, 1.0)
+
+
+@njit(nogil=True, _nrt=False, error_model="numpy")
+def _judge(s, t, levels, out):
+    """Fills the result of the parameters in the state."""
+    loops(s)
+    sizes_of(s)
+    tile, call = _firsts(s, t, s[N_INNER]), _firsts(s, t, s[N_TOKENS])
+    together = call
+    for k in range(HITS, STATE):
+        s[k] = 0.0
     for shared in (False, True):
-        used = 0
-        for k in range(count):
-            if (p[LEVELS + LEVEL_FIELDS * k + SHARED] > 0.0) == shared:
-                caches[used, C_CAPACITY] = p[LEVELS + LEVEL_FIELDS * k + CAPACITY]
-                caches[used, C_WAYS] = p[LEVELS + LEVEL_FIELDS * k + WAYS]
-                caches[used, C_ADDED] = p[LEVELS + LEVEL_FIELDS * k + ADDED]
-                caches[used, C_INDEX] = k
-                used += 1
-        if not used:
+        if not _caches(s, shared, levels):
             continue
-        cores = n[N_NEAR] if shared else 1.0
-        encoders = 1.0 if not shared else cores if n[N_TOKENWISE] > 0.0 else min(p[SHARERS], p[THREADS])
-        view(p, n, cores, encoders, v)
-        mine = caches[:used]
-        describe(v, rows, mine)
-        hits[:] = 0.0
-        row_hits(p, n, v, rows, decay, u, h, mine, curves, points, reuse, arrays, hits)
-        sum_hits(p, n, v, decay, u, h, shared, mine, curves, points, reuse, arrays, sizes, hits, distances)
-        code_hits(p, n, v, decay, u, h, shared, mine, curves, points, reuse, arrays, sizes, hits, distances)
-        tile = min(distinct(v[V_INNER], rows, decay, u, h) / v[V_INNER], 1.0)
-        call = min(distinct(v[V_TOKENS], rows, decay, u, h) / v[V_TOKENS], 1.0)
+        cores = s[N_NEAR] if shared else 1.0
+        encoders = 1.0 if not shared else cores if s[N_TOKENWISE] > 0.0 else min(s[SHARERS], s[THREADS])
+        view(s, cores, encoders)
+        describe(s)
+        row_hits(s, t)
+        sum_hits(s, t, shared)
+        code_hits(s, t, shared)
+        seen_tile, seen_call = _firsts(s, t, s[V_INNER]), _firsts(s, t, s[V_TOKENS])
         if shared:
-            together = min(call, together)
-        ages[0], ages[1], ages[2] = 1.0 - tile, max(tile - call, 0.0), call
-        for k in range(used):
-            level = int(mine[k, C_INDEX])
-            _lay(first, together, ages, hits[level], misses[level])
-            misses[level, CLASSES] = min(max(1.0 - hits[level, SUMS], 0.0), 1.0)
-            misses[level, CLASSES + 1] = min(max(1.0 - hits[level, CODES], 0.0), 1.0)
-    marks[0], marks[1], marks[2], marks[3] = 1.0 - first[0], first[0] - first[2], first[2] - together, together
-    for k in range(count):  # what a sibling brought is new to a core's own caches
-        if p[LEVELS + LEVEL_FIELDS * k + SHARED] <= 0.0:
-            misses[k, 2] = misses[k, 3]
+            together = min(seen_call, together)
+        for c in range(CACHES, int(s[V_CACHES_END]), CACHE):
+            level = int(s[c + C_INDEX])
+            hits, o = HITS + HIT_COLUMNS * level, O_LEVELS + OUT * level
+            _lay(s, hits, tile, call, together, seen_tile, seen_call, out, o)
+            out[o + M_SUMS] = min(max(1.0 - s[hits + SUMS], 0.0), 1.0)
+            out[o + M_CODES] = min(max(1.0 - s[hits + CODES], 0.0), 1.0)
+            if not shared:  # what a sibling brought is new to a core's own caches
+                out[o + 2] = out[o + 3]
+            out[o + M_SUMS_AWAY], out[o + M_CODES_AWAY] = s[DISTANCES + 2 * level], s[DISTANCES + 2 * level + 1]
+    out[O_MARKS], out[O_MARKS + 1] = 1.0 - tile, tile - call
+    out[O_MARKS + 2], out[O_MARKS + 3] = call - together, together
+    out[O_ROWS], out[O_SUMS], out[O_CODES] = s[ALL_ROWS], s[ALL_SUMS], s[FIRST_CODES] + s[AGAIN_CODES]
 
 
 @njit(nogil=True, _nrt=False, error_model="numpy")
-def _lay(first, together, ages, hits, misses):
+def _lay(s, hits, tile, call, together, seen_tile, seen_call, out, o):
     """Miss shares of rows by a core's ages out of hits by the ages of a view: the oldest of the one are the oldest of the other."""
-    misses[:CLASSES] = 0.0
     low = 0.0
     for c in range(CLASSES):
-        high = 1.0 - first[0] if c == 0 else 1.0 - first[2] if c == 1 else 1.0 - together if c == 2 else 1.0
+        high = 1.0 - tile if c == 0 else 1.0 - call if c == 1 else 1.0 - together if c == 2 else 1.0
         size = max(high - low, 0.0)
-        start, last = 0.0, 0.0
+        start, last, total = 0.0, 0.0, 0.0
         for k in range(3):
-            last = min(max(1.0 - hits[k] / ages[k], 0.0), 1.0) if ages[k] > 1e-12 else last
-            common = min(start + ages[k], high) - max(start, low)
-            misses[c] += max(common, 0.0) * last
-            start += ages[k]
-        misses[c] = misses[c] / size if size > 1e-12 else last
+            age = 1.0 - seen_tile if k == 0 else max(seen_tile - seen_call, 0.0) if k == 1 else seen_call
+            if age > 1e-12:
+                last = min(max(1.0 - s[hits + k] / age, 0.0), 1.0)
+            total += max(min(start + age, high) - max(start, low), 0.0) * last
+            start += age
+        out[o + c] = min(total / size, 1.0) if size > 1e-12 else last
         low = high
-
-
-@njit(nogil=True, _nrt=False, error_model="numpy")
-def _alike(a, b):
-    for k in range(len(a)):
-        if a[k] != b[k]:
-            return False
-    return True
-
-
-@njit(nogil=True, _nrt=False, error_model="numpy")
-def _copy(a, b):
-    for k in range(a.shape[0]):
-        for j in range(a.shape[1]):
-            b[k, j] = a[k, j]
-
-
-def scratch_of(levels: int) -> tuple[Any, ...]:
-    """Room in which `gather_misses` works: nothing is allocated in compiled code."""
-    return (np.empty(LOOPS), np.empty(VIEW), np.empty(REUSE), np.empty((ARRAYS, 2)), np.empty((levels, CACHE)),
-            np.empty((levels, CODES + 1)), np.empty((2, 3)))  # fmt: skip
 
 
 def _gather_misses(sources: str) -> Any:
     """The entry; `sources`: see `compiled`."""
 
     @njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
-    def gather_misses(parameters, u, h, curves, points, sizes, marks, misses, distances, n, v, reuse, arrays, caches,
-                      hits, scratch):  # fmt: skip
-        """Fills, for each row of `parameters`, sizes [SIZES], marks [CLASSES] (shares of row accesses by age), misses [levels, MISSES] and
-        distances [levels, 2] (of sums and codes, bytes). u, h: U(n) and its slope (`rowkernel.distinct`); curves [levels, points, 2]:
-        the first `points` of each level are taken instead of sets. The rest: `scratch_of`."""
+    def gather_misses(parameters, levels, t, s, out):
+        """Fills a row of `out` for each row of `parameters`; `t`: `table_of`, `s`: room for the state."""
         if len(sources) == 0:
             return
-        for row in range(len(parameters)):
-            p = parameters[row]
-            if row and _alike(p, parameters[row - 1]):
-                _copy(sizes[row - 1 : row], sizes[row : row + 1])
-                _copy(marks[row - 1 : row], marks[row : row + 1])
-                _copy(misses[row - 1], misses[row])
-                _copy(distances[row - 1], distances[row])
-                continue
-            loops(p, n)
-            sizes_of(p, n, sizes[row])
-            distances[row] = 0.0
-            _views(p, n, v, u, h, caches, curves, points, reuse, arrays, hits, scratch, sizes[row], marks[row], misses[row],
-                   distances[row])  # fmt: skip
+        columns = parameters.shape[1]
+        for row in range(parameters.shape[0]):
+            new = row == 0
+            for k in range(columns):
+                new = new or parameters[row, k] != parameters[row - 1, k]
+            if new:
+                for k in range(columns):
+                    s[k] = parameters[row, k]
+                _judge(s, t, levels, out[row])
+            else:
+                for k in range(out.shape[1]):
+                    out[row, k] = out[row - 1, k]
 
     return gather_misses
 
 
-gather_misses = _gather_misses(digest(setkernel, gathernest, rowkernel, nearkernel))
+gather_misses = _gather_misses(digest(setkernel, gatherstate, gathernest, rowkernel, nearkernel))
+
+
+def misses_of(parameters: Any, levels: int, table: Any) -> Any:
+    """Results for rows of parameters: [rows, O_LEVELS + OUT x levels]."""
+    out = np.empty((len(parameters), O_LEVELS + OUT * levels))
+    gather_misses(parameters, levels, table, np.empty(STATE), out)
+    return out

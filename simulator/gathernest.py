@@ -12,35 +12,77 @@ from math import ceil, floor
 
 from numba import njit
 
+from simulator.gatherstate import (
+    BATCH,
+    BH4,
+    BLOCK_ROWS,
+    BUFFERS,
+    ELEMENT,
+    GROUP,
+    HIDDEN,
+    LAYERS,
+    N_BLOCK,
+    N_BUFFERS,
+    N_COLUMNS,
+    N_ENCODE,
+    N_GROUP,
+    N_INNER,
+    N_INPUTS,
+    N_NEAR,
+    N_OUTER,
+    N_PADDED,
+    N_SHARDS,
+    N_STRIPE,
+    N_TABLES,
+    N_TOKENS,
+    N_TOKENWISE,
+    N_UNIT,
+    N_WIDE,
+    N_WORKERS,
+    OUTPUT,
+    REPEATS,
+    ROWS,
+    SHARERS,
+    SPLIT,
+    STRIPE,
+    TABLES,
+    THREADS,
+    TILE,
+    TOGETHER,
+    V_ALL,
+    V_APART,
+    V_BOTH,
+    V_BUFFERS,
+    V_CODES,
+    V_ENCODE,
+    V_ENCODERS,
+    V_INNER,
+    V_LINEAR,
+    V_OUTER,
+    V_OWN,
+    V_PACKED,
+    V_PARTIAL,
+    V_PASS,
+    V_PIECE,
+    V_PIECES,
+    V_PIECES_APART,
+    V_READ,
+    V_STRIPES,
+    V_SUMS,
+    V_SUM_APART,
+    V_SUM_WIDTH,
+    V_TOGETHER,
+    V_TOKENS,
+    V_UNIT,
+    V_WEIGHTS,
+    WEIGHTS,
+    WIDE,
+    WIDTH,
+)
+
 BLOCK, REGISTERS, LINE, SHARDS, COLUMNS = 48.0, 6.0, 64.0, 8.0, 256.0
 """Tokens encoded together, tokens that share a load of weights (kernels/plan.py), bytes of a line, shards of V5, columns that are
 summed in registers."""
-
-(BATCH, THREADS, SHARERS, LAYERS, EVICTED, TABLES, ROWS, DECAY, OUTPUT, ELEMENT, HIDDEN, WEIGHTS, WIDTH, WIDE, BUFFERS, REPEATS,
- BH4, BLOCK_ROWS, TOGETHER, TILE, GROUP, STRIPE, SPLIT, LEVELS) = range(24)  # fmt: skip
-"""Columns of the parameters, in bytes, tokens or counts. DECAY: log of the share of rows that one draw leaves. WEIGHTS: of the
-projection, WIDTH: floats of a normalised token, WIDE: of a projected one, BUFFERS: other bytes a token between LayerNorm and
-projection, BLOCK_ROWS: of a weight block, TOGETHER: tables that are summed at once. From LEVELS on LEVEL_FIELDS for each
-cache level."""
-
-CAPACITY, WAYS, SHARED, ADDED = range(4)
-LEVEL_FIELDS = 4
-"""Of one level: bytes, ways, whether cores share it, ways among them that the level inside adds to it."""
-
-(N_WORKERS, N_NEAR, N_TOKENS, N_OUTER, N_INNER, N_BLOCK, N_GROUP, N_UNIT, N_TABLES, N_STRIPE, N_COLUMNS, N_TOKENWISE,
- N_ENCODE, N_PADDED, N_SHARDS, N_BUFFERS, N_WIDE, N_INPUTS, LOOPS) = range(19)  # fmt: skip
-"""Sizes of one worker's loops. NEAR: workers on one shared cache. OUTER, INNER: tokens encoded and tokens gathered together. UNIT:
-tables walked before an inner tile ends. ENCODE, INPUTS, WIDE: shares of the weights, inputs and projected floats that a core
-touches for a tile; BUFFERS: of the cores, those that encode at all."""
-
-(V_TOGETHER, V_APART, V_ALL, V_UNIT, V_OWN, V_PIECE, V_PIECES, V_PIECES_APART, V_LINEAR, V_BOTH, V_PASS, V_SUMS, V_ENCODE,
- V_WEIGHTS, V_PARTIAL, V_INNER, V_OUTER, V_TOKENS, V_READ, V_CODES, V_STRIPES, V_SUM_WIDTH, V_SUM_APART, V_BUFFERS, V_ENCODERS,
- V_PACKED, VIEW) = range(27)  # fmt: skip
-"""What one cache sees. ALL, UNIT, OWN: bytes of one row index over all tables, a unit, a pass. PIECE: contiguous bytes of a row,
-PIECES of them PIECES_APART bytes from each other. A token's bytes: LINEAR (inputs and outputs of a layer), BOTH (of two layers), PASS
-(codes of a pass), READ (codes of a tile), SUMS. Bytes of a tile: ENCODE (all that is kept between outer tiles), WEIGHTS, PARTIAL (sums of
-shards), CODES, BUFFERS. Sums of a pass lie in runs of SUM_WIDTH that begin SUM_APART bytes from each other. PACKED: see `kept`."""
-
 
 @njit(nogil=True, _nrt=False, error_model="numpy")
 def power_of_two(x):
@@ -56,106 +98,106 @@ def code_lines(tables, padded):
 
 
 @njit(nogil=True, _nrt=False, error_model="numpy")
-def loops(p, n):
+def loops(s):
     """Sizes of one worker's loops (kernels/plan.py)."""
-    batch, threads, element = p[BATCH], p[THREADS], p[ELEMENT]
-    tables = ceil(p[TABLES] / p[TOGETHER]) * p[TOGETHER]
-    by_tokens, by_columns = p[SPLIT] == 0.0, p[SPLIT] == 1.0
+    batch, threads, element = s[BATCH], s[THREADS], s[ELEMENT]
+    tables = ceil(s[TABLES] / s[TOGETHER]) * s[TOGETHER]
+    by_tokens, by_columns = s[SPLIT] == 0.0, s[SPLIT] == 1.0
     share = ceil(batch / threads)
     block = min(ceil(share / (REGISTERS * ceil(share / BLOCK))) * REGISTERS, BLOCK, batch)
     blocks = ceil(batch / block)
     fewest, most = (1.0, ceil(blocks / threads)) if by_tokens else (threads, blocks)
-    outer = min(min(max(floor(p[TILE] / block), fewest), most) * block, batch)
-    columns = max(p[OUTPUT] / threads, LINE / element) if by_columns else p[OUTPUT]
+    outer = min(min(max(floor(s[TILE] / block), fewest), most) * block, batch)
+    columns = max(s[OUTPUT] / threads, LINE / element) if by_columns else s[OUTPUT]
     unit, mine, tokens, shards = tables, tables, batch, 1.0
     if by_tokens:
         workers = min(threads, ceil(batch / outer - 1e-9))
         tokens = batch / workers
     elif by_columns:
-        workers = p[OUTPUT] / columns
+        workers = s[OUTPUT] / columns
     else:
         parts = max(SHARDS, threads)
-        whole = 4.0 if parts == SHARDS or p[TOGETHER] > 1.0 else 1.0
+        whole = 4.0 if parts == SHARDS or s[TOGETHER] > 1.0 else 1.0
         unit = min(ceil(ceil(tables / parts) / whole) * whole, tables)
         shards = ceil(tables / unit)
         workers = min(shards, threads)
         mine = tables / workers
         unit = min(unit, mine)
-    n[N_WORKERS], n[N_NEAR], n[N_SHARDS] = workers, min(p[SHARERS], workers), shards
-    n[N_TOKENS], n[N_OUTER], n[N_INNER] = max(tokens, outer), outer, min(p[TILE], outer)  # most tokens lie in whole tiles
-    n[N_BLOCK], n[N_UNIT], n[N_TABLES] = block, unit, mine
-    n[N_STRIPE], n[N_COLUMNS] = min(p[STRIPE], columns), columns
-    n[N_GROUP] = min(ceil(p[GROUP] / p[TOGETHER]) * p[TOGETHER], unit)
-    n[N_TOKENWISE] = 1.0 if by_tokens else 0.0
-    n[N_PADDED] = ceil(p[TABLES] / 16.0) * 16.0
-    _encoding(p, n)
+    s[N_WORKERS], s[N_NEAR], s[N_SHARDS] = workers, min(s[SHARERS], workers), shards
+    s[N_TOKENS], s[N_OUTER], s[N_INNER] = max(tokens, outer), outer, min(s[TILE], outer)  # most tokens lie in whole tiles
+    s[N_BLOCK], s[N_UNIT], s[N_TABLES] = block, unit, mine
+    s[N_STRIPE], s[N_COLUMNS] = min(s[STRIPE], columns), columns
+    s[N_GROUP] = min(ceil(s[GROUP] / s[TOGETHER]) * s[TOGETHER], unit)
+    s[N_TOKENWISE] = 1.0 if by_tokens else 0.0
+    s[N_PADDED] = ceil(s[TABLES] / 16.0) * 16.0
+    _encoding(s)
 
 
 @njit(nogil=True, _nrt=False, error_model="numpy")
-def _encoding(p, n):
+def _encoding(s):
     """What one core does of encoding an outer tile."""
-    n[N_ENCODE], n[N_INPUTS], n[N_WIDE], n[N_BUFFERS] = 1.0, 1.0, 1.0, 1.0
-    if n[N_TOKENWISE] > 0.0:
+    s[N_ENCODE], s[N_INPUTS], s[N_WIDE], s[N_BUFFERS] = 1.0, 1.0, 1.0, 1.0
+    if s[N_TOKENWISE] > 0.0:
         return
-    threads, repeats = p[THREADS], p[REPEATS]
-    blocks = ceil(n[N_OUTER] / n[N_BLOCK])
-    few = ceil(p[BATCH] / n[N_BLOCK]) < 4.0 * threads and repeats > 1.0 and p[BH4] > 0.0 and threads > 1.0
+    threads, repeats = s[THREADS], s[REPEATS]
+    blocks = ceil(s[N_OUTER] / s[N_BLOCK])
+    few = ceil(s[BATCH] / s[N_BLOCK]) < 4.0 * threads and repeats > 1.0 and s[BH4] > 0.0 and threads > 1.0
     items = blocks * (repeats if few else 1.0) / threads
-    n[N_BUFFERS] = min(items, 1.0)
-    n[N_INPUTS] = min(items, blocks) / blocks
-    n[N_ENCODE] = min(items, 1.0)
+    s[N_BUFFERS] = min(items, 1.0)
+    s[N_INPUTS] = min(items, blocks) / blocks
+    s[N_ENCODE] = min(items, 1.0)
     if few:  # repeats apart; a core takes every threads-th
         a, b = threads, repeats
         while b > 0.0:
             a, b = b, a % b
-        n[N_WIDE] = min(ceil(items), repeats / a) / repeats
-        n[N_ENCODE] *= n[N_WIDE]
+        s[N_WIDE] = min(ceil(items), repeats / a) / repeats
+        s[N_ENCODE] *= s[N_WIDE]
 
 
 @njit(nogil=True, _nrt=False, error_model="numpy")
-def view(p, n, cores, encoders, v):
+def view(s, cores, encoders):
     """Bytes of the nest as `cores` workers and `encoders` of tiles see it together."""
-    tokenwise = n[N_TOKENWISE] > 0.0
+    tokenwise = s[N_TOKENWISE] > 0.0
     together = cores if tokenwise else 1.0  # workers that draw rows of the same tables
     apart = cores / together  # workers that have tables or columns of their own
-    lists = 1.0 if p[SPLIT] == 1.0 else apart  # of codes: split by columns all read the same
-    row, piece = n[N_COLUMNS] * p[ELEMENT], n[N_STRIPE] * p[ELEMENT]
-    beside = apart if n[N_COLUMNS] < p[OUTPUT] else 1.0  # workers with other columns of the same rows
-    v[V_TOGETHER], v[V_APART], v[V_ENCODERS] = together, apart, encoders
-    v[V_ALL], v[V_UNIT], v[V_OWN] = n[N_TABLES] * row * apart, n[N_UNIT] * row * apart, n[N_GROUP] * piece * apart
-    v[V_STRIPES] = max(n[N_COLUMNS] / n[N_STRIPE], 1.0)
-    v[V_PIECE], v[V_PIECES] = piece, v[V_STRIPES] * beside
-    v[V_PIECES_APART] = power_of_two(p[TABLES] * p[ROWS] * piece)
-    v[V_SUM_WIDTH], v[V_SUM_APART] = n[N_STRIPE] * 4.0 * beside, power_of_two(p[OUTPUT] * 4.0)
-    v[V_SUMS] = n[N_COLUMNS] * 4.0 * apart
-    inputs = p[HIDDEN] * 4.0 * (1.0 if tokenwise else min(n[N_INPUTS] * encoders, 1.0))
-    outputs = v[V_SUMS] if n[N_SHARDS] <= 1.0 else p[OUTPUT] * 4.0 * cores / n[N_WORKERS]
-    v[V_LINEAR] = inputs + outputs
+    lists = 1.0 if s[SPLIT] == 1.0 else apart  # of codes: split by columns all read the same
+    row, piece = s[N_COLUMNS] * s[ELEMENT], s[N_STRIPE] * s[ELEMENT]
+    beside = apart if s[N_COLUMNS] < s[OUTPUT] else 1.0  # workers with other columns of the same rows
+    s[V_TOGETHER], s[V_APART], s[V_ENCODERS] = together, apart, encoders
+    s[V_ALL], s[V_UNIT], s[V_OWN] = s[N_TABLES] * row * apart, s[N_UNIT] * row * apart, s[N_GROUP] * piece * apart
+    s[V_STRIPES] = max(s[N_COLUMNS] / s[N_STRIPE], 1.0)
+    s[V_PIECE], s[V_PIECES] = piece, s[V_STRIPES] * beside
+    s[V_PIECES_APART] = power_of_two(s[TABLES] * s[ROWS] * piece)
+    s[V_SUM_WIDTH], s[V_SUM_APART] = s[N_STRIPE] * 4.0 * beside, power_of_two(s[OUTPUT] * 4.0)
+    s[V_SUMS] = s[N_COLUMNS] * 4.0 * apart
+    inputs = s[HIDDEN] * 4.0 * (1.0 if tokenwise else min(s[N_INPUTS] * encoders, 1.0))
+    outputs = s[V_SUMS] if s[N_SHARDS] <= 1.0 else s[OUTPUT] * 4.0 * cores / s[N_WORKERS]
+    s[V_LINEAR] = inputs + outputs
     # Inputs and outputs of layers take turns in two arrays.
-    v[V_BOTH] = v[V_LINEAR] if p[LAYERS] <= 1.0 else 2.0 * max(outputs, inputs)
-    small, large = code_lines(n[N_GROUP], n[N_PADDED])
-    v[V_PASS] = (small + large) * lists
+    s[V_BOTH] = s[V_LINEAR] if s[LAYERS] <= 1.0 else 2.0 * max(outputs, inputs)
+    small, large = code_lines(s[N_GROUP], s[N_PADDED])
+    s[V_PASS] = (small + large) * lists
     # A pass reads a line or some of a token's codes and scores, always the same ones.
-    v[V_PACKED] = small * (n[N_PADDED] * 2.0 - small) + large * (n[N_PADDED] * 4.0 - large)
-    codes = n[N_PADDED] * 6.0
-    small, large = code_lines(n[N_TABLES], n[N_PADDED])
-    v[V_READ] = min((small + large) * lists, codes)
-    turns = min(max(n[N_TOKENS] / n[N_OUTER], 1.0), 2.0)  # shared codes lie in two places in turn
-    v[V_CODES] = n[N_OUTER] * (codes * cores if tokenwise else v[V_READ] * turns)
-    v[V_WEIGHTS] = p[WEIGHTS] * (1.0 if tokenwise else min(n[N_ENCODE] * encoders, 1.0))
-    pipelined = n[N_BLOCK] >= 24.0 and p[BLOCK_ROWS] % 64.0 == 0.0 and p[WIDTH] / p[BLOCK_ROWS] in (2.0, 4.0, 8.0)
-    staged = 24.0 if pipelined and p[BH4] > 0.0 else n[N_BLOCK]
-    token = p[BUFFERS] + p[WIDE] * 4.0 * n[N_WIDE]
-    v[V_BUFFERS] = (n[N_BLOCK] * token + staged * p[WIDTH] * 4.0) * n[N_BUFFERS] * encoders
-    v[V_PARTIAL] = 0.0
-    if n[N_SHARDS] > 1.0:
+    s[V_PACKED] = small * (s[N_PADDED] * 2.0 - small) + large * (s[N_PADDED] * 4.0 - large)
+    codes = s[N_PADDED] * 6.0
+    small, large = code_lines(s[N_TABLES], s[N_PADDED])
+    s[V_READ] = min((small + large) * lists, codes)
+    turns = min(max(s[N_TOKENS] / s[N_OUTER], 1.0), 2.0)  # shared codes lie in two places in turn
+    s[V_CODES] = s[N_OUTER] * (codes * cores if tokenwise else s[V_READ] * turns)
+    s[V_WEIGHTS] = s[WEIGHTS] * (1.0 if tokenwise else min(s[N_ENCODE] * encoders, 1.0))
+    pipelined = s[N_BLOCK] >= 24.0 and s[BLOCK_ROWS] % 64.0 == 0.0 and s[WIDTH] / s[BLOCK_ROWS] in (2.0, 4.0, 8.0)
+    staged = 24.0 if pipelined and s[BH4] > 0.0 else s[N_BLOCK]
+    token = s[BUFFERS] + s[WIDE] * 4.0 * s[N_WIDE]
+    s[V_BUFFERS] = (s[N_BLOCK] * token + staged * s[WIDTH] * 4.0) * s[N_BUFFERS] * encoders
+    s[V_PARTIAL] = 0.0
+    if s[N_SHARDS] > 1.0:
         # Partial sums lie in the same place for every tile: those of the worker's shards, and its columns of other workers'.
-        own, part = n[N_SHARDS] * cores / n[N_WORKERS], cores / n[N_WORKERS]
-        kinds = min(own - part + (n[N_WORKERS] - cores) * part, n[N_SHARDS] - 1.0)
-        v[V_PARTIAL] = n[N_OUTER] * p[OUTPUT] * 4.0 * kinds
-    v[V_ENCODE] = v[V_WEIGHTS] + v[V_BUFFERS] + v[V_CODES] + v[V_PARTIAL]
-    v[V_TOKENS] = n[N_TOKENS]
+        own, part = s[N_SHARDS] * cores / s[N_WORKERS], cores / s[N_WORKERS]
+        kinds = min(own - part + (s[N_WORKERS] - cores) * part, s[N_SHARDS] - 1.0)
+        s[V_PARTIAL] = s[N_OUTER] * s[OUTPUT] * 4.0 * kinds
+    s[V_ENCODE] = s[V_WEIGHTS] + s[V_BUFFERS] + s[V_CODES] + s[V_PARTIAL]
+    s[V_TOKENS] = s[N_TOKENS]
     if tokenwise:
-        v[V_TOKENS] = min(n[N_TOKENS] * together, max(p[BATCH] * cores / n[N_WORKERS], n[N_TOKENS]))
-    v[V_OUTER] = min(n[N_OUTER] * together, v[V_TOKENS])
-    v[V_INNER] = min(n[N_INNER] * together, v[V_OUTER])
+        s[V_TOKENS] = min(s[N_TOKENS] * together, max(s[BATCH] * cores / s[N_WORKERS], s[N_TOKENS]))
+    s[V_OUTER] = min(s[N_OUTER] * together, s[V_TOKENS])
+    s[V_INNER] = min(s[N_INNER] * together, s[V_OUTER])

@@ -5,17 +5,16 @@ Parameters of machines x schedules are laid side by side and judged in one compi
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator import gathernest as g
-from simulator.gatherkernel import CLASSES, MISSES, gather_misses, scratch_of
+from simulator import gatherkernel as k
+from simulator import gatherstate as g
 from simulator.lowering import Context, sharing
 from simulator.machine import Curve
-from simulator.nearkernel import AGAIN_CODES, ALL_ROWS, ALL_SUMS, FIRST_CODES, SIZES
 from simulator.phases import Access
 from simulator.resources import Resources
 from simulator.rowreuse import Draws
@@ -36,38 +35,35 @@ def gather_accesses(
 ) -> tuple[tuple[Access, ...], Access, Access]:
     """(accesses to table rows by age, to sums, to codes and scores) of the gather of one call of one layer."""
     draws = Draws(op.indices, op.rows)
-    fields = _parameters(op, draws, schedule, r, context)
+    table, places = _table(draws.table, tuple(level.cyclic_miss_curve for level in r.levels))
+    fields = _parameters(op, draws, schedule, r, context, places)
     shape = np.broadcast_shapes(*(np.shape(value) for value in fields))
     parameters = np.empty((*shape, len(fields)))
     for index, value in enumerate(fields):
         parameters[..., index] = value
-    count, levels = int(np.prod(shape)), len(r.levels)
-    curves, points = _curves(tuple(level.cyclic_miss_curve for level in r.levels))
-    sizes, marks = np.empty((count, SIZES)), np.empty((count, CLASSES))
-    misses, distances = np.empty((count, levels, MISSES)), np.empty((count, levels, 2))
-    gather_misses(parameters.reshape(count, -1), *draws.table, curves, points, sizes, marks, misses, distances,
-                  *scratch_of(levels))  # fmt: skip
+    levels = len(r.levels)
+    found = k.misses_of(parameters.reshape(-1, len(fields)), levels, table)
 
-    def out(values: Any) -> Any:
-        return float(values[0]) if shape == () else values.reshape(shape)
+    def column(index: int) -> Any:
+        return float(found[0, index]) if shape == () else found[:, index].reshape(shape)
 
-    total = sizes[:, ALL_ROWS]
+    def shares(part: int) -> tuple[Any, ...]:
+        return tuple(column(k.O_LEVELS + k.OUT * level + part) for level in range(levels))
+
+    size = column(k.O_ROWS)
     far = context.layers * op.tables * op.output * ELEMENT_BYTES[op.table_dtype] + context.evicted_bytes
-    rows = tuple(
-        Access(out(total * marks[:, c]), far, far, misses=tuple(out(misses[:, k, c]) for k in range(levels)))
-        for c in range(CLASSES)
-    )
+    rows = tuple(Access(size * column(k.O_MARKS + c), far, far, misses=shares(c)) for c in range(k.CLASSES))
     near = []
-    for part, size in enumerate((sizes[:, ALL_SUMS], sizes[:, FIRST_CODES] + sizes[:, AGAIN_CODES])):
-        shares = tuple(out(misses[:, k, CLASSES + part]) for k in range(levels))
-        near.append(Access(out(size), out(distances[:, 0, part]), out(distances[:, -1, part]), misses=shares))
+    for size_column, part, away in ((k.O_SUMS, k.M_SUMS, k.M_SUMS_AWAY), (k.O_CODES, k.M_CODES, k.M_CODES_AWAY)):
+        distances = shares(away)
+        near.append(Access(column(size_column), distances[0], distances[-1], misses=shares(part)))
     return rows, near[0], near[1]
 
 
 def _parameters(
-    op: LookupFfn, draws: Draws, schedule: LookupSchedule, r: Resources, context: Context
+    op: LookupFfn, draws: Draws, schedule: LookupSchedule, r: Resources, context: Context, curves: Sequence[tuple[int, int]]
 ) -> list[Any]:
-    """Columns of the parameters, in the order of `gathernest`."""
+    """Columns of the parameters, in the order of `gatherstate`."""
     operand, outputs, bh4 = ELEMENT_BYTES[op.projection_dtype], projection_outputs(op), op.projection == "bh4"
     width = padded_hidden(op) if bh4 else op.hidden
     copies = np.where(bh4 & (np.asarray(hash_bits(op)) == 8.0), 2.0, 1.0)  # normalised tokens in a second order
@@ -81,18 +77,22 @@ def _parameters(
         g.TOGETHER: 4.0 if op.table_dtype == "int8" else 1.0, g.TILE: schedule.token_tile, g.GROUP: schedule.table_group,
         g.STRIPE: schedule.column_stripe, g.SPLIT: schedule.split,
     }  # fmt: skip
-    for level in r.levels:
+    for level, (first, points) in zip(r.levels, curves, strict=True):
         start = len(values)
         values[start + g.CAPACITY], values[start + g.WAYS] = level.capacity_bytes, level.ways
         values[start + g.SHARED], values[start + g.ADDED] = level.shared, level.added_ways
+        values[start + g.CURVE], values[start + g.POINTS] = first, points
     return [values[index] for index in range(len(values))]
 
 
-@lru_cache(maxsize=64)
-def _curves(curves: tuple[Curve, ...]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """(miss curves [levels, points, 2], points of each)."""
-    found = np.zeros((len(curves), max(1, *(len(curve) for curve in curves)), 2))
-    for index, curve in enumerate(curves):
-        if curve:
-            found[index, : len(curve)] = curve
-    return found, np.array([len(curve) for curve in curves])
+def _table(
+    draws: tuple[NDArray[np.float64], NDArray[np.float64]], curves: tuple[Curve, ...]
+) -> tuple[NDArray[np.float64], list[tuple[int, int]]]:
+    """(points of U, U, its slopes, then (x, y) of the curves; where each curve begins, and its points)."""
+    parts = [[float(len(draws[0]))], *draws]
+    places, end = [], 1 + 2 * len(draws[0])
+    for curve in curves:
+        places.append((end, len(curve)))
+        parts.append(np.array(curve).ravel())
+        end += 2 * len(curve)
+    return np.concatenate(parts), places
