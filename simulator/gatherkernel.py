@@ -30,10 +30,13 @@ from simulator.gatherstate import (
     C_WAYS,
     DISTANCES,
     FIRST_CODES,
+    GROUP,
     HITS,
     HIT_COLUMNS,
     LEVELS,
     LEVEL_FIELDS,
+    LOOPS_BEGIN,
+    LOOPS_END,
     N_INNER,
     N_NEAR,
     N_TOKENS,
@@ -42,8 +45,10 @@ from simulator.gatherstate import (
     SHARED,
     SHARERS,
     STATE,
+    STRIPE,
     SUMS,
     THREADS,
+    TILE,
     V_CACHES_END,
     V_INNER,
     V_TOKENS,
@@ -58,6 +63,9 @@ sibling, first in a call."""
 
 M_SUMS, M_CODES, M_SUMS_AWAY, M_CODES_AWAY, OUT = range(CLASSES, CLASSES + 5)
 """Columns of what is known of a level: miss shares of rows by age, of sums, of codes; bytes between reuses of sums, of codes."""
+
+_KNOWN = 4
+"""Judged loops that are remembered."""
 
 O_MARKS, O_ROWS, O_SUMS, O_CODES, O_LEVELS = 0, CLASSES, CLASSES + 1, CLASSES + 2, CLASSES + 3
 """Columns of a result: shares of row accesses by age, bytes of rows, of sums, of codes; from O_LEVELS on OUT for each level."""
@@ -85,8 +93,7 @@ def _firsts(s, t, tokens):
 
 @njit(nogil=True, _nrt=False, error_model="numpy")
 def _judge(s, t, levels, out):
-    """Fills the result of the parameters in the state."""
-    loops(s)
+    """Fills the result of the parameters and loops in the state."""
     sizes_of(s)
     tile, call = _firsts(s, t, s[N_INNER]), _firsts(s, t, s[N_TOKENS])
     together = call
@@ -137,26 +144,50 @@ def _lay(s, hits, tile, call, together, seen_tile, seen_call, out, o):
         low = high
 
 
+@njit(nogil=True, _nrt=False, error_model="numpy")
+def _alike(s, known, row, columns):
+    """Whether loops and the parameters beside those that only make the loops are the same."""
+    for k in range(columns):
+        if s[k] != known[row, k] and k != TILE and k != GROUP and k != STRIPE:
+            return False
+    for k in range(LOOPS_BEGIN, LOOPS_END):
+        if s[k] != known[row, k]:
+            return False
+    return True
+
+
 def _gather_misses(sources: str) -> Any:
     """The entry; `sources`: see `compiled`."""
 
     @njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
-    def gather_misses(parameters, levels, t, s, out):
-        """Fills a row of `out` for each row of `parameters`; `t`: `table_of`, `s`: room for the state."""
+    def gather_misses(parameters, levels, t, s, known, out):
+        """Fills a row of `out` for each row of `parameters`; `t`: U and curves (`lookup_reuse`), `s`: room for the state, `known` [rows,
+        LOOPS_END + 1]: room for loops that were judged last, and their rows of `out`."""
         if len(sources) == 0:
             return
-        columns = parameters.shape[1]
+        kept, columns = known.shape[0], parameters.shape[1]
+        for k in range(kept):
+            known[k, LOOPS_END] = -1.0
+        turn = 0
         for row in range(parameters.shape[0]):
-            new = row == 0
             for k in range(columns):
-                new = new or parameters[row, k] != parameters[row - 1, k]
-            if new:
-                for k in range(columns):
-                    s[k] = parameters[row, k]
+                s[k] = parameters[row, k]
+            loops(s)
+            # Schedules often come to the same loops: tiles that are larger than the batch, prefetch distances.
+            same = -1
+            for k in range(kept):
+                if known[k, LOOPS_END] >= 0.0 and _alike(s, known, k, columns):
+                    same = int(known[k, LOOPS_END])
+                    break
+            if same < 0:
                 _judge(s, t, levels, out[row])
+                for k in range(LOOPS_END):
+                    known[turn, k] = s[k]
+                known[turn, LOOPS_END] = row
+                turn = (turn + 1) % kept
             else:
                 for k in range(out.shape[1]):
-                    out[row, k] = out[row - 1, k]
+                    out[row, k] = out[same, k]
 
     return gather_misses
 
@@ -167,5 +198,5 @@ gather_misses = _gather_misses(digest(setkernel, gatherstate, gathernest, rowker
 def misses_of(parameters: Any, levels: int, table: Any) -> Any:
     """Results for rows of parameters: [rows, O_LEVELS + OUT x levels]."""
     out = np.empty((len(parameters), O_LEVELS + OUT * levels))
-    gather_misses(parameters, levels, table, np.empty(STATE), out)
+    gather_misses(parameters, levels, table, np.empty(STATE), np.empty((_KNOWN, LOOPS_END + 1)), out)
     return out

@@ -18,21 +18,21 @@ CAPACITY, WAYS, SHARED, ADDED, CURVE, POINTS, LEVEL_FIELDS = range(7)
 """Of one level: bytes, ways, whether cores share it, ways among them that the level inside adds to it; where its miss curve stands in the
 table, and how many points it has."""
 
-_N = LEVELS + LEVEL_FIELDS * MAX_LEVELS
+LOOPS_BEGIN = LEVELS + LEVEL_FIELDS * MAX_LEVELS
 (N_WORKERS, N_NEAR, N_TOKENS, N_OUTER, N_INNER, N_BLOCK, N_GROUP, N_UNIT, N_TABLES, N_STRIPE, N_COLUMNS, N_TOKENWISE,
- N_ENCODE, N_PADDED, N_SHARDS, N_BUFFERS, N_WIDE, N_INPUTS, _V) = range(_N, _N + 19)  # fmt: skip
+ N_ENCODE, N_PADDED, N_SHARDS, N_BUFFERS, N_WIDE, N_INPUTS, LOOPS_END) = range(LOOPS_BEGIN, LOOPS_BEGIN + 19)  # fmt: skip
 """Sizes of one worker's loops. NEAR: workers on one shared cache. OUTER, INNER: tokens encoded and tokens gathered together. UNIT:
 tables walked before an inner tile ends. ENCODE, INPUTS, WIDE: shares of the weights, inputs and projected floats that a core
 touches for a tile; BUFFERS: of the cores, those that encode at all."""
 
 (V_TOGETHER, V_APART, V_ALL, V_UNIT, V_OWN, V_PIECE, V_PIECES, V_PIECES_APART, V_LINEAR, V_BOTH, V_PASS, V_SUMS, V_ENCODE,
  V_WEIGHTS, V_PARTIAL, V_INNER, V_OUTER, V_TOKENS, V_READ, V_CODES, V_STRIPES, V_SUM_WIDTH, V_SUM_APART, V_BUFFERS, V_ENCODERS,
- V_PACKED, V_CACHES_END, _R) = range(_V, _V + 28)  # fmt: skip
+ V_PACKED, V_CACHES_END, V_FILLED, _R) = range(LOOPS_END, LOOPS_END + 29)  # fmt: skip
 """What one cache sees. ALL, UNIT, OWN: bytes of one row index over all tables, a unit, a pass. PIECE: contiguous bytes of a row,
 PIECES of them PIECES_APART bytes from each other. A token's bytes: LINEAR (inputs and outputs of a layer), BOTH (of two layers), PASS
 (codes of a pass), READ (codes of a tile), SUMS. Bytes of a tile: ENCODE (all that is kept between outer tiles), WEIGHTS, PARTIAL (sums of
 shards), CODES, BUFFERS. Sums of a pass lie in runs of SUM_WIDTH that begin SUM_APART bytes from each other. PACKED: of codes of a token,
-bytes x bytes x (1 / share of the sets that they lie in - 1)."""
+bytes x bytes x (1 / share of the sets that they lie in - 1). FILLED: largest share of a cache that lay between the reuses judged last."""
 
 R_ROWS, R_POSSIBLE, R_EVEN, R_OWN, R_PACKED, R_CROWD, R_BESIDE, EDGES = range(_R, _R + 8)
 """One reuse: bytes of rows touched since, of rows that might have been, of other arrays; of the latter the line's own array (0: the

@@ -243,21 +243,19 @@ def _next_pass(s, t, weight, sums):
     codes = s[V_PASS] * tile
     s[EDGES + 1] = s[EDGES + 3] = s[EDGES + 5] = 1.0
     s[EDGES], s[EDGES + 2], s[EDGES + 4] = crowded, codes * small / (small + large), codes * large / (small + large)
-    for node in range(_NODES):
-        at = _PLACES[node]
-        held = distinct(s, t, (1.0 - at) * (tile - 1.0)) + distinct(s, t, at * (tile - 1.0))
-        held, possible = s[V_OWN] * held, 2.0 * s[V_OWN] * rows
-        if sums:
-            _since(s, held, possible, codes, crowded, s[V_PACKED] * tile * tile)
-            _judge(s, t, weight / _NODES, crowded, True, 3, SUMS)
-            continue
-        for part in range(2):  # codes, scores: each crowded by its own kind
-            line, whole = (small, s[N_PADDED] * 2.0) if part == 0 else (large, s[N_PADDED] * 4.0)
-            other, wide = (large, s[N_PADDED] * 4.0) if part == 0 else (small, s[N_PADDED] * 2.0)
-            dense = codes + codes / (small + large) * (whole - line)
-            _since(s, held, possible, dense, whole * tile, other * (wide - other) * tile * tile)
-            share = weight / _NODES * line / (small + large)
-            _judge(s, t, share, crowded, False, 3, CODES)
+    at = _PLACES[0]  # the other place is its mirror image
+    held = s[V_OWN] * (distinct(s, t, (1.0 - at) * (tile - 1.0)) + distinct(s, t, at * (tile - 1.0)))
+    possible = 2.0 * s[V_OWN] * rows
+    if sums:
+        _since(s, held, possible, codes, crowded, s[V_PACKED] * tile * tile)
+        _judge(s, t, weight, crowded, True, 3, SUMS)
+        return
+    for part in range(2):  # codes, scores: each crowded by its own kind
+        line, whole = (small, s[N_PADDED] * 2.0) if part == 0 else (large, s[N_PADDED] * 4.0)
+        other, wide = (large, s[N_PADDED] * 4.0) if part == 0 else (small, s[N_PADDED] * 2.0)
+        dense = codes + codes / (small + large) * (whole - line)
+        _since(s, held, possible, dense, whole * tile, other * (wide - other) * tile * tile)
+        _judge(s, t, weight * line / (small + large), crowded, False, 3, CODES)
 
 
 @njit(nogil=True, _nrt=False, error_model="numpy")
@@ -281,16 +279,14 @@ def code_hits(s, t, shared):
     blocks = max(s[N_OUTER] / s[N_BLOCK] / (1.0 if tokenwise else s[THREADS]), 1.0)
     inputs = s[N_OUTER] * (codes + s[HIDDEN] * 4.0) * (workers if tokenwise else 1.0)
     early = s[WEIGHTS] * (1.0 if tokenwise else s[N_ENCODE]) + s[V_BUFFERS] + inputs
+    if blocks > 1.0:
+        # Between all blocks of a tile but the last and the gather lies what encoding touches.
+        _since(s, walked * distinct(s, t, 0.5 * span), walked * rows, early, 64.0, 0.0)
+        _judge(s, t, first * (1.0 - 1.0 / blocks), 0.0, False, 0, CODES)
     for node in range(2):
-        at = 0.25 + 0.5 * node
-        held = walked * distinct(s, t, at * span)
-        # The last block of a tile was encoded a moment ago; between those before and the gather lies what encoding touches.
+        at = _PLACES[node]
         late = (1.0 - at) * block + at * span * s[N_STRIPE] * 4.0 * s[V_APART]
-        _since(s, held, walked * rows, late, 64.0, 0.0)
+        _since(s, walked * distinct(s, t, at * span), walked * rows, late, 64.0, 0.0)
         _judge(s, t, 0.5 * first / blocks, 0.0, False, 0, CODES)
-        if blocks > 1.0:
-            _since(s, held, walked * rows, early, 64.0, 0.0)
-            share = 0.5 * first * (1.0 - 1.0 / blocks)
-            _judge(s, t, share, 0.0, False, 0, CODES)
     if again > 0.0:
         _next_pass(s, t, again, False)

@@ -62,6 +62,7 @@ from simulator.gatherstate import (
     V_CODES,
     V_ENCODE,
     V_ENCODERS,
+    V_FILLED,
     V_INNER,
     V_LINEAR,
     V_OUTER,
@@ -87,14 +88,15 @@ from simulator.setkernel import kept
 GRID_FIRST, GRID_LAST = 0.25, 1e9
 """Tokens between which U is tabulated for rows that are not alike, evenly in log n, after a 0."""
 
-_RATIO = 1.4
-"""Between reuses that are taken together."""
+_RATIO, _RATIO_NEAR = 1.5, 2.0
+"""Between reuses that are taken together; between those that every cache is certain to keep."""
 
 _EDGE = 0.5 - (1.0 / 12.0) ** 0.5
 """Ways of an array beyond which its edge counts as anywhere in a way: variance 1 / 6."""
 
-_NEAR, _FAR = 0.15, 4.0
-"""Shares of a capacity below which a line is found and beyond which it is not, whatever the sets."""
+_CLOSE, _NEAR, _FAR = 0.08, 0.15, 4.0
+"""Shares of a capacity below which a line is found and beyond which it is not, whatever the sets; after a reuse at less than _CLOSE
+the next are taken in larger steps."""
 
 @njit(nogil=True, _nrt=False, error_model="numpy")
 def distinct(s, t, n):
@@ -217,9 +219,11 @@ def _within(s, t):
         s[R_PACKED] = s[V_PACKED] * middle * middle
         codes, sums = s[V_PASS] * middle, s[N_STRIPE] * 4.0 * s[V_APART] * middle
         alive = False
+        filled = 0.0
         for c in range(CACHES, int(s[V_CACHES_END]), CACHE):
             if s[c + C_ALIVE] == 0.0:
                 continue
+            filled = max(filled, (s[R_ROWS] + codes + sums) / s[c + C_CAPACITY])
             crowded = s[c + C_SUM_SETS]
             s[R_EVEN] = codes + sums / crowded
             hit = crowded * found(s, t, c, 0, False)
@@ -232,7 +236,7 @@ def _within(s, t):
             else:
                 s[c + C_ALIVE] = 0.0
         last, before = end, share
-        gap = max(gap * _RATIO, gap + 1.0)
+        gap = max(gap * (_RATIO_NEAR if filled < _CLOSE else _RATIO), gap + 1.0)
 
 
 @njit(nogil=True, _nrt=False, error_model="numpy")
@@ -245,17 +249,19 @@ def _across(s, t, step, until, walked, inside):
     s[R_CROWD] = s[R_BESIDE] = s[V_PIECES]
     for c in range(CACHES, int(s[V_CACHES_END]), CACHE):
         s[c + C_ALIVE] = 1.0
+    s[V_FILLED] = 1.0
     q, alive = 1.0, True
     while alive and left > 0.0:
         if inside and q >= per_call:
             break
-        end = max(floor(q * _RATIO), q)
+        end = max(floor(q * (_RATIO_NEAR if s[V_FILLED] < _CLOSE else _RATIO)), q)
+        s[V_FILLED] = 0.0
         after = distinct(s, t, (end + 1.0) * step) - distinct(s, t, end * step)
         mass = max((previous - after) / step, 0.0)
         if end * step > 0.5 * GRID_LAST or (t[0] == 0.0 and end * step > 40.0 * s[ROWS]):
             mass = left
         mass = mass if mass < left - 1e-6 else left
-        middle = 0.5 * (q + end)
+        middle = q + 0.4 * (end - q)  # earlier ones are more
         gap = middle * step
         touched = distinct(s, t, gap)
         crossed = middle / per_call
@@ -329,6 +335,7 @@ def _add(s, t, age, share, swept):
     for c in range(CACHES, int(s[V_CACHES_END]), CACHE):
         if s[c + C_ALIVE] == 0.0:
             continue
+        s[V_FILLED] = max(s[V_FILLED], (s[R_ROWS] + s[R_EVEN]) / s[c + C_CAPACITY])
         hit = found(s, t, c, KINDS, swept)
         s[HITS + HIT_COLUMNS * int(s[c + C_INDEX]) + age] += share * hit
         if hit > 1e-6:
