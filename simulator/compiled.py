@@ -10,6 +10,15 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+from numba import njit
+
+OPTIONS: Any = {"nogil": True, "error_model": "numpy", "_nrt": False}
+"""No checks for division by zero, and no reference counts: compiled functions allocate nothing."""
+
+kernel: Any = njit(**OPTIONS)
+"""Compiles a function that compiled functions call."""
 
 
 def digest(*modules: ModuleType) -> str:

@@ -10,31 +10,31 @@ import numpy as np
 from numba import njit
 
 from simulator import gathernest, gatherstate, nearkernel, rowkernel, setkernel
-from simulator.compiled import digest
+from simulator.compiled import OPTIONS, digest, kernel
 from simulator.gathernest import loops, view
 from simulator.gatherstate import (
     ADDED,
     AGAIN_CODES,
     ALL_ROWS,
     ALL_SUMS,
-    CACHE,
-    CACHES,
-    CAPACITY,
-    CODES,
-    CURVE,
     C_ADDED,
     C_CAPACITY,
     C_CURVE,
     C_INDEX,
     C_POINTS,
     C_WAYS,
+    CACHE,
+    CACHES,
+    CAPACITY,
+    CODES,
+    CURVE,
     DISTANCES,
     FIRST_CODES,
     GROUP,
-    HITS,
     HIT_COLUMNS,
-    LEVELS,
+    HITS,
     LEVEL_FIELDS,
+    LEVELS,
     LOOPS_BEGIN,
     LOOPS_END,
     N_INNER,
@@ -71,7 +71,7 @@ O_MARKS, O_ROWS, O_SUMS, O_CODES, O_LEVELS = 0, CLASSES, CLASSES + 1, CLASSES + 
 """Columns of a result: shares of row accesses by age, bytes of rows, of sums, of codes; from O_LEVELS on OUT for each level."""
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def _caches(s, shared, levels):
     """The caches of one view; whether there are any."""
     c = CACHES
@@ -85,13 +85,13 @@ def _caches(s, shared, levels):
     return c > CACHES
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def _firsts(s, t, tokens):
     """Share of accesses that are the first to their row in so many tokens."""
     return min(distinct(s, t, tokens) / tokens, 1.0)
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def _judge(s, t, levels, out):
     """Fills the result of the parameters and loops in the state."""
     sizes_of(s)
@@ -126,9 +126,10 @@ def _judge(s, t, levels, out):
     out[O_ROWS], out[O_SUMS], out[O_CODES] = s[ALL_ROWS], s[ALL_SUMS], s[FIRST_CODES] + s[AGAIN_CODES]
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def _lay(s, hits, tile, call, together, seen_tile, seen_call, out, o):
-    """Miss shares of rows by a core's ages out of hits by the ages of a view: the oldest of the one are the oldest of the other."""
+    """Miss shares of rows by a core's ages out of hits by the ages of a view: the oldest of the one are the oldest of the
+    other."""
     low = 0.0
     for c in range(CLASSES):
         high = 1.0 - tile if c == 0 else 1.0 - call if c == 1 else 1.0 - together if c == 2 else 1.0
@@ -144,13 +145,13 @@ def _lay(s, hits, tile, call, together, seen_tile, seen_call, out, o):
         low = high
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def _alike(s, known, row, columns):
     """Whether loops and the parameters beside those that only make the loops are the same."""
     for k in range(columns):
         if s[k] != known[row, k] and k != TILE and k != GROUP and k != STRIPE:
             return False
-    for k in range(LOOPS_BEGIN, LOOPS_END):
+    for k in range(LOOPS_BEGIN, LOOPS_END):  # noqa: SIM110 - compiled
         if s[k] != known[row, k]:
             return False
     return True
@@ -159,10 +160,10 @@ def _alike(s, known, row, columns):
 def _gather_misses(sources: str) -> Any:
     """The entry; `sources`: see `compiled`."""
 
-    @njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
+    @njit(cache=True, **OPTIONS)
     def gather_misses(parameters, levels, t, s, known, out):
-        """Fills a row of `out` for each row of `parameters`; `t`: U and curves (`lookup_reuse`), `s`: room for the state, `known` [rows,
-        LOOPS_END + 1]: room for loops that were judged last, and their rows of `out`."""
+        """Fills a row of `out` for each row of `parameters`; `t`: U and curves (`lookup_reuse`), `s`: room for the state,
+        `known` [rows, LOOPS_END + 1]: room for loops that were judged last, and their rows of `out`."""
         if len(sources) == 0:
             return
         kept, columns = known.shape[0], parameters.shape[1]

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from math import ceil, floor
 
-from numba import njit
-
+from simulator.compiled import kernel
 from simulator.gatherstate import (
     BATCH,
     BH4,
@@ -68,9 +67,9 @@ from simulator.gatherstate import (
     V_PIECES_APART,
     V_READ,
     V_STRIPES,
-    V_SUMS,
     V_SUM_APART,
     V_SUM_WIDTH,
+    V_SUMS,
     V_TOGETHER,
     V_TOKENS,
     V_UNIT,
@@ -84,20 +83,21 @@ BLOCK, REGISTERS, LINE, SHARDS, COLUMNS = 48.0, 6.0, 64.0, 8.0, 256.0
 """Tokens encoded together, tokens that share a load of weights (kernels/plan.py), bytes of a line, shards of V5, columns that are
 summed in registers."""
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+
+@kernel
 def power_of_two(x):
     """The largest power of two that divides a whole number."""
     whole = int(x)
     return float(max(whole & -whole, 1))
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def code_lines(tables, padded):
     """Bytes of (codes, scores) of one token that a pass over so many tables brings near."""
     return min(max(tables * 2.0, LINE), padded * 2.0), min(max(tables * 4.0, LINE), padded * 4.0)
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def loops(s):
     """Sizes of one worker's loops (kernels/plan.py)."""
     batch, threads, element = s[BATCH], s[THREADS], s[ELEMENT]
@@ -124,7 +124,11 @@ def loops(s):
         mine = tables / workers
         unit = min(unit, mine)
     s[N_WORKERS], s[N_NEAR], s[N_SHARDS] = workers, min(s[SHARERS], workers), shards
-    s[N_TOKENS], s[N_OUTER], s[N_INNER] = max(tokens, outer), outer, min(s[TILE], outer)  # most tokens lie in whole tiles
+    s[N_TOKENS], s[N_OUTER], s[N_INNER] = (
+        max(tokens, outer),
+        outer,
+        min(s[TILE], outer),
+    )  # most tokens lie in whole tiles
     s[N_BLOCK], s[N_UNIT], s[N_TABLES] = block, unit, mine
     s[N_STRIPE], s[N_COLUMNS] = min(s[STRIPE], columns), columns
     s[N_GROUP] = min(ceil(s[GROUP] / s[TOGETHER]) * s[TOGETHER], unit)
@@ -133,7 +137,7 @@ def loops(s):
     _encoding(s)
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def _encoding(s):
     """What one core does of encoding an outer tile."""
     s[N_ENCODE], s[N_INPUTS], s[N_WIDE], s[N_BUFFERS] = 1.0, 1.0, 1.0, 1.0
@@ -154,7 +158,7 @@ def _encoding(s):
         s[N_ENCODE] *= s[N_WIDE]
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def view(s, cores, encoders):
     """Bytes of the nest as `cores` workers and `encoders` of tiles see it together."""
     tokenwise = s[N_TOKENWISE] > 0.0

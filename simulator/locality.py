@@ -73,9 +73,9 @@ def level_miss_share(access: Access, level: LevelResources) -> Any:
             return cyclic_miss_share(x, level.cyclic_miss_curve, level.ways, level.added_ways)
         if cyclic == 0.0:
             return random_miss_share(x, level.random_miss_curve)
-    return cyclic * cyclic_miss_share(x, level.cyclic_miss_curve, level.ways, level.added_ways) + (1.0 - cyclic) * random_miss_share(
-        x, level.random_miss_curve
-    )
+    return cyclic * cyclic_miss_share(x, level.cyclic_miss_curve, level.ways, level.added_ways) + (
+        1.0 - cyclic
+    ) * random_miss_share(x, level.random_miss_curve)
 
 
 def miss_shares(access: Access, r: Resources) -> list[Any]:

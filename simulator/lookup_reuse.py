@@ -61,7 +61,12 @@ def gather_accesses(
 
 
 def _parameters(
-    op: LookupFfn, draws: Draws, schedule: LookupSchedule, r: Resources, context: Context, curves: Sequence[tuple[int, int]]
+    op: LookupFfn,
+    draws: Draws,
+    schedule: LookupSchedule,
+    r: Resources,
+    context: Context,
+    curves: Sequence[tuple[int, int]],
 ) -> list[Any]:
     """Columns of the parameters, in the order of `gatherstate`."""
     operand, outputs, bh4 = ELEMENT_BYTES[op.projection_dtype], projection_outputs(op), op.projection == "bh4"
@@ -89,7 +94,7 @@ def _table(
     draws: tuple[NDArray[np.float64], NDArray[np.float64]], curves: tuple[Curve, ...]
 ) -> tuple[NDArray[np.float64], list[tuple[int, int]]]:
     """(points of U, U, its slopes, then (x, y) of the curves; where each curve begins, and its points)."""
-    parts = [[float(len(draws[0]))], *draws]
+    parts: list[Any] = [[float(len(draws[0]))], *draws]
     places, end = [], 1 + 2 * len(draws[0])
     for curve in curves:
         places.append((end, len(curve)))

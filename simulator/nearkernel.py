@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from math import ceil, floor
 
-from numba import njit
-
+from simulator.compiled import kernel
 from simulator.gathernest import COLUMNS, code_lines
 from simulator.gatherstate import (
     AGAIN_CODES,
@@ -14,11 +13,11 @@ from simulator.gatherstate import (
     ALL_ROWS,
     ALL_SUMS,
     BATCH,
+    C_INDEX,
+    C_SUM_SETS,
     CACHE,
     CACHES,
     CODES,
-    C_INDEX,
-    C_SUM_SETS,
     DISTANCES,
     EDGES,
     ELEMENT,
@@ -26,8 +25,8 @@ from simulator.gatherstate import (
     FIRST_CODES,
     FIRST_SUMS,
     HIDDEN,
-    HITS,
     HIT_COLUMNS,
+    HITS,
     KINDS,
     LAYERS,
     N_BLOCK,
@@ -45,7 +44,6 @@ from simulator.gatherstate import (
     N_WIDE,
     N_WORKERS,
     OUTPUT,
-    ROWS,
     R_BESIDE,
     R_CROWD,
     R_EVEN,
@@ -53,6 +51,7 @@ from simulator.gatherstate import (
     R_PACKED,
     R_POSSIBLE,
     R_ROWS,
+    ROWS,
     SHARD_SUMS,
     SPLIT,
     SUMS,
@@ -88,7 +87,7 @@ _PLACES = (0.5 - 0.5 / 3.0**0.5, 0.5 + 0.5 / 3.0**0.5)
 """Places in a call or tile at which a distance is taken (Gauss and Legendre's two)."""
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def sizes_of(s):
     """Bytes of the accesses, over all threads."""
     size = s[BATCH] * s[OUTPUT] * 4.0
@@ -106,10 +105,10 @@ def sizes_of(s):
     s[AGAIN_CODES] = max(s[BATCH] * (small + large) * passes * readers - s[FIRST_CODES], 0.0)
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def _judge(s, t, weight, crowded, inside, kinds, column):
-    """Adds what the caches keep of a reuse of sums or codes. `crowded`: bytes of sums of one stripe beside R_EVEN, which lie in some
-    of the sets: in those of the line itself if it is `inside`."""
+    """Adds what the caches keep of a reuse of sums or codes. `crowded`: bytes of sums of one stripe beside R_EVEN, which lie
+    in some of the sets: in those of the line itself if it is `inside`."""
     s[R_CROWD], s[R_BESIDE] = s[V_PIECES], 1.0
     even, own = s[R_EVEN], s[R_OWN]
     for c in range(CACHES, int(s[V_CACHES_END]), CACHE):
@@ -127,14 +126,15 @@ def _judge(s, t, weight, crowded, inside, kinds, column):
     s[R_EVEN], s[R_OWN] = even, own
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def _since(s, rows, possible, even, own, packed):
     s[R_ROWS], s[R_POSSIBLE], s[R_EVEN], s[R_OWN], s[R_PACKED] = rows, possible, even, own, packed
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def sum_hits(s, t, shared):
-    """Sums: first in a call or tile, by later groups, the way back after the rows of a group, exact ones to fp32. Shares of all."""
+    """Sums: first in a call or tile, by later groups, the way back after the rows of a group, exact ones to fp32. Shares of
+    all."""
     rows = s[ROWS]
     first, shards = s[FIRST_SUMS] / s[ALL_SUMS], s[SHARD_SUMS] / s[ALL_SUMS]
     again = s[AGAIN_SUMS] / s[ALL_SUMS]
@@ -159,7 +159,7 @@ def sum_hits(s, t, shared):
         _judge(s, t, first + shards, 0.0, True, 0, SUMS)
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def _outputs(s, t, weight, line):
     """First writes of a call to its outputs."""
     rows, layers, tokens = s[ROWS], s[LAYERS], s[V_TOKENS]
@@ -175,7 +175,9 @@ def _outputs(s, t, weight, line):
     for node in range(_NODES):
         at = _PLACES[node]
         rest = distinct(s, t, (1.0 - at) * tokens)
-        encoded = s[V_WEIGHTS] if at < 1.0 - s[N_OUTER] / s[N_TOKENS] else 0.0  # tiles of the layer before were still to come
+        encoded = (
+            s[V_WEIGHTS] if at < 1.0 - s[N_OUTER] / s[N_TOKENS] else 0.0
+        )  # tiles of the layer before were still to come
         held = s[V_ALL] * (rest + distinct(s, t, at * read * tokens))
         _since(s, held, 2.0 * possible, even + encoded + s[EVICTED], own, 0.0)
         _judge(s, t, weight * read / _NODES, 0.0, True, KINDS, SUMS)
@@ -190,18 +192,19 @@ def _outputs(s, t, weight, line):
             _judge(s, t, weight * (1.0 - read) / _NODES, 0.0, True, KINDS, SUMS)
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def _shards(s, t, shared, weight):
-    """First writes of a tile to the sums of all shards but the first, which are the outputs: since the tile before was reduced, its successor was encoded, and gathered
-    as far as this shard."""
+    """First writes of a tile to the sums of all shards but the first, which are the outputs: since the tile before was
+    reduced, its successor was encoded, and gathered as far as this shard."""
     rows, tile, workers = s[ROWS], s[V_OUTER], s[N_WORKERS]
     calls = min(s[N_OUTER] / s[N_TOKENS], 1.0)  # of the tiles are the first in a call
     if not shared and workers > 1.0:
         # Half of the cores had their sums updated by others, all columns but their own; one of them has the outputs.
         lost = max(0.5 * workers - 1.0, 0.0) * (1.0 - 1.0 / workers) / (s[N_SHARDS] - 1.0)
         weight -= _lost(s, weight * lost, SUMS)
-    # Of a core's k shards every second is added to its neighbour at once, half of the others after two, and so on; the first at the
-    # end: from there on k - 1, k - 2, k - 4 ... 0 others are gathered before a shard's next turn, and this one up to the token.
+    # Of a core's k shards every second is added to its neighbour at once, half of the others after two, and so on; the first
+    # at the end: from there on k - 1, k - 2, k - 4 ... 0 others are gathered before a shard's next turn, and this one up to
+    # the token.
     several = max(1.0, floor(s[N_TABLES] / s[N_UNIT] + 0.5))
     full = s[V_ALL] * distinct(s, t, tile)
     even = s[V_LINEAR] * tile + s[V_ENCODE]
@@ -225,7 +228,7 @@ def _shards(s, t, shared, weight):
         joined *= 2.0
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def _lost(s, weight, column):
     """Accesses to lines that another core wrote; returns their weight."""
     for c in range(CACHES, int(s[V_CACHES_END]), CACHE):
@@ -233,10 +236,10 @@ def _lost(s, weight, column):
     return weight
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def _next_pass(s, t, weight, sums):
-    """Reuses of sums, or of codes and scores, between two passes of the same tokens: later tokens of the one pass and earlier ones of
-    the other lie in between."""
+    """Reuses of sums, or of codes and scores, between two passes of the same tokens: later tokens of the one pass and earlier
+    ones of the other lie in between."""
     rows, tile = s[ROWS], s[V_INNER]
     small, large = code_lines(s[N_GROUP], s[N_PADDED])
     crowded = s[N_STRIPE] * 4.0 * s[V_APART] * tile
@@ -258,7 +261,7 @@ def _next_pass(s, t, weight, sums):
         _judge(s, t, weight * line / (small + large), crowded, False, 3, CODES)
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def code_hits(s, t, shared):
     """Codes and scores: after they were written, block by block of an outer tile, and again by later groups, stripes, shards."""
     rows, tokenwise = s[ROWS], s[N_TOKENWISE] > 0.0

@@ -24,9 +24,9 @@ _ROUNDS = 8
 def holes(found: Any, added_ways: Any) -> Any:
     """Free ways of a set of a victim cache.
 
-    `found`: share of the inner level's misses that are found here, `added_ways`: lines of a set that lie in the inner level. Few of
-    them: as many ways are free as lines were found, found x added_ways. Many: a queue that grows in the share `found` of turns and
-    shrinks in all, found / (1 - found). The harmonic sum of both.
+    `found`: share of the inner level's misses that are found here, `added_ways`: lines of a set that lie in the inner level.
+    Few of them: as many ways are free as lines were found, found x added_ways. Many: a queue that grows in the share `found`
+    of turns and shrinks in all, found / (1 - found). The harmonic sum of both.
     """
     return found / (1.0 / np.maximum(added_ways, 1e-12) + 1.0 - found)
 

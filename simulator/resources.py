@@ -24,8 +24,8 @@ _CLOCK_FALLBACK = {"amx": ("amx", "avx512", "avx2", "scalar"), "avx512": ("avx51
 class LevelResources:
     """One cache level beyond the registers, as one core or one instance of it sees it.
 
-    `capacity_bytes`: what one instance keeps, with the inner levels added where it holds none of their lines. `ways`: lines of one
-    set, `added_ways` of them in the inner level.
+    `capacity_bytes`: what one instance keeps, with the inner levels added where it holds none of their lines. `ways`: lines of
+    one set, `added_ways` of them in the inner level.
     `sharers`: active cores on one instance. `shared`: more than one core hangs on an instance by design,
     so that reuse by a sibling counts.
     """

@@ -1,27 +1,23 @@
 # mypy: disable-error-code="no-untyped-def"
 """Where table rows hit, compiled: reuse by reuse along the loop nest.
 
-U(n) is the number of distinct rows of one table among n draws (Denning 1968). Draws are independent, so of the accesses of tiles of
-T tokens the share whose row was touched q tiles before, and not since, is
+U(n) is the number of distinct rows of one table among n draws (Denning 1968). Draws are independent, so of the accesses of
+tiles of T tokens the share whose row was touched q tiles before, and not since, is
 
     a(q) = (2 U(qT) - U((q - 1) T) - U((q + 1) T)) / T,    a(0) = 1 - U(T) / T,
 
-and the share with a gap of at most n tokens within a tile is (n - U(n) + (T - n) (1 - h(n))) / T, h(n) = U(n + 1) - U(n). Crossing q
-tiles of a call of n tiles crosses floor(q / n) calls, or one more for a share q / n - floor(q / n) of them. What lies in between
-is the union of what each array brings (footprints add up, Xiang et al. 2013): rows x U, bytes that stream past, arrays that
-come round. `setkernel.kept` judges whether the line outlives it.
+and the share with a gap of at most n tokens within a tile is (n - U(n) + (T - n) (1 - h(n))) / T, h(n) = U(n + 1) - U(n).
+Crossing q tiles of a call of n tiles crosses floor(q / n) calls, or one more for a share q / n - floor(q / n) of them. What
+lies in between is the union of what each array brings (footprints add up, Xiang et al. 2013): rows x U, bytes that stream
+past, arrays that come round. `setkernel.kept` judges whether the line outlives it.
 """
 
 from __future__ import annotations
 
 from math import exp, floor, log
 
-from numba import njit
-
+from simulator.compiled import kernel
 from simulator.gatherstate import (
-    CACHE,
-    CACHES,
-    CALLS,
     C_ADDED,
     C_ALIGNED,
     C_ALIVE,
@@ -34,18 +30,20 @@ from simulator.gatherstate import (
     C_SAME,
     C_SUM_SETS,
     C_WAYS,
+    CACHE,
+    CACHES,
+    CALLS,
     DECAY,
     EDGES,
     EVICTED,
-    HITS,
     HIT_COLUMNS,
+    HITS,
     KINDS,
     LAYERS,
     N_GROUP,
     N_STRIPE,
     N_TABLES,
     N_UNIT,
-    ROWS,
     R_BESIDE,
     R_CROWD,
     R_EVEN,
@@ -53,6 +51,7 @@ from simulator.gatherstate import (
     R_PACKED,
     R_POSSIBLE,
     R_ROWS,
+    ROWS,
     TILES,
     V_ALL,
     V_APART,
@@ -74,9 +73,9 @@ from simulator.gatherstate import (
     V_PIECES_APART,
     V_READ,
     V_STRIPES,
-    V_SUMS,
     V_SUM_APART,
     V_SUM_WIDTH,
+    V_SUMS,
     V_TOKENS,
     V_UNIT,
     V_WEIGHTS,
@@ -95,10 +94,11 @@ _EDGE = 0.5 - (1.0 / 12.0) ** 0.5
 """Ways of an array beyond which its edge counts as anywhere in a way: variance 1 / 6."""
 
 _CLOSE, _NEAR, _FAR = 0.08, 0.15, 4.0
-"""Shares of a capacity below which a line is found and beyond which it is not, whatever the sets; after a reuse at less than _CLOSE
-the next are taken in larger steps."""
+"""Shares of a capacity below which a line is found and beyond which it is not, whatever the sets; after a reuse at less than
+_CLOSE the next are taken in larger steps."""
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+
+@kernel
 def distinct(s, t, n):
     """U(n): of alike likely rows, or by cubic interpolation in the table: its points g, U at them, its slopes."""
     points = int(t[0])
@@ -116,7 +116,7 @@ def distinct(s, t, n):
     return a + x * (start + x * (3.0 * (b - a) - 2.0 * start - end + x * (start + end - 2.0 * (b - a))))
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def _on_curve(x, t, first, points):
     """Interpolated in (x, y) pairs of the table."""
     if x <= t[first]:
@@ -127,10 +127,10 @@ def _on_curve(x, t, first, points):
     return t[first + 2 * points - 1]
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def found(s, t, c, kinds, swept):
-    """Share of the reuse that the cache at c keeps; the first `kinds` of edges count. If the reuse is that of a sweep, a curve of the
-    spec is taken instead."""
+    """Share of the reuse that the cache at c keeps; the first `kinds` of edges count. If the reuse is that of a sweep, a curve
+    of the spec is taken instead."""
     capacity, ways = s[c + C_CAPACITY], s[c + C_WAYS]
     total = s[R_ROWS] + s[R_EVEN]
     if swept and s[c + C_POINTS] > 0.0:
@@ -159,8 +159,8 @@ def found(s, t, c, kinds, swept):
     if same > 0.0 and 1e-9 < touched < 1.0 - 1e-9:
         left = 1.0 - touched
         variance = max(variance + same / s[ROWS] * log(left) * left * left / touched, 0.0)
-    # Lines of the level inside are spread over the sets by chance; packed arrays lie in some of the sets; each contiguous array has
-    # an edge, where sets have one line more.
+    # Lines of the level inside are spread over the sets by chance; packed arrays lie in some of the sets; each contiguous
+    # array has an edge, where sets have one line more.
     spread = s[c + C_ADDED] * (1.0 - s[c + C_ADDED] / ways) + s[R_PACKED] * per_way * per_way
     for k in range(kinds):
         part = s[EDGES + 2 * k] * per_way
@@ -168,7 +168,7 @@ def found(s, t, c, kinds, swept):
     return kept(ways, crowd, beside, mean, variance, even, spread)
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def describe(s):
     """Fills what follows of a cache from its size and the view."""
     for c in range(CACHES, int(s[V_CACHES_END]), CACHE):
@@ -181,7 +181,7 @@ def describe(s):
         s[c + C_SUM_SETS] = min(s[V_SUM_WIDTH] / min(s[V_SUM_APART], 1.0 / per_way), 1.0)
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def row_hits(s, t):
     """Adds the shares of row accesses that the caches of a view keep to its hits, by age."""
     if s[V_INNER] > 1.0:
@@ -193,7 +193,7 @@ def row_hits(s, t):
     _across(s, t, step, s[V_TOKENS], s[V_ALL], False)
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def _within(s, t):
     """Reuses within a pass, by their gaps; sums of the pass fall into some of the sets."""
     tile, rows = s[V_INNER], s[ROWS]
@@ -239,9 +239,10 @@ def _within(s, t):
         gap = max(gap * (_RATIO_NEAR if filled < _CLOSE else _RATIO), gap + 1.0)
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def _across(s, t, step, until, walked, inside):
-    """Reuses q tiles of `step` tokens later, `until` tokens being a call or, `inside` it, an outer tile: rows of `walked` bytes."""
+    """Reuses q tiles of `step` tokens later, `until` tokens being a call or, `inside` it, an outer tile: rows of `walked`
+    bytes."""
     per_outer, per_call = s[V_OUTER] / step, until / step
     left = distinct(s, t, step) / step  # reuses from an earlier tile
     previous = left * step  # U(q step) - U((q - 1) step)
@@ -297,18 +298,20 @@ def _across(s, t, step, until, walked, inside):
         q = end + 1.0
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def _between_tiles(s, gap, touched, walked, step, encoded):
     """What lies in between within a call, without or with encoding of an outer tile."""
     span = min(gap, s[V_TOKENS])
     even = s[V_LINEAR] * span + s[V_ENCODE] if encoded else s[V_SUMS] * span + min(gap + step, s[V_OUTER]) * s[V_READ]
-    if s[N_UNIT] > s[N_GROUP]:  # sums of the stripe were touched by later groups of the one and earlier ones of the other tile
+    if (
+        s[N_UNIT] > s[N_GROUP]
+    ):  # sums of the stripe were touched by later groups of the one and earlier ones of the other tile
         even += min(step, s[V_TOKENS] - span) * s[V_SUMS] / s[V_STRIPES]
     s[R_ROWS], s[R_POSSIBLE], s[R_EVEN] = walked * touched, walked * s[ROWS], even
     edges(s, span, encoded, 0.0, encoded)
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def _between_calls(s, touched, other, walked):
     """What lies in between across calls of a layer: all other layers, what others evict."""
     layers = s[LAYERS]
@@ -318,7 +321,7 @@ def _between_calls(s, touched, other, walked):
     edges(s, s[V_TOKENS], layers, layers, 1.0)
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def edges(s, tokens, weights, evicted, encoded):
     """The contiguous arrays of what was encoded, and of so many tokens, weights and evictions."""
     s[EDGES], s[EDGES + 1] = s[WEIGHTS], weights
@@ -328,7 +331,7 @@ def edges(s, tokens, weights, evicted, encoded):
     s[EDGES + 8], s[EDGES + 9] = s[V_CODES] / 3.0, encoded
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def _add(s, t, age, share, swept):
     """Adds what the caches keep. A spec's curve is that of a sweep: it holds for rows that all come back
     after one tile or call (`swept`); of rows that come back at random any replacement keeps what fits."""

@@ -1,7 +1,7 @@
 """Statistics of independent draws of rows from a table: how many are distinct, how many a cache still has.
 
-Over n draws a table of R rows has U(n) = sum 1 - (1 - p)^n distinct ones (Denning 1968). The rows used last fill a cache of C rows
-after n draws with U(n) = C, and a row that was not drawn in those misses (Che, Tung and Wang 2002).
+Over n draws a table of R rows has U(n) = sum 1 - (1 - p)^n distinct ones (Denning 1968). The rows used last fill a cache of C
+rows after n draws with U(n) = C, and a row that was not drawn in those misses (Che, Tung and Wang 2002).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _NOTHING: NDArray[np.float64] = np.empty(0)
 class Draws:
     """Independent draws of rows from one table.
 
-    `rows`: of the table, or as many alike likely ones as have its entropy where several distributions come at once. `decay`: log of
-    the share of rows that one draw leaves. `table`: U and its slope at a grid of draws (`rowkernel.distinct`), empty where rows are
-    alike likely. `probabilities`: of the rows, None where they are alike.
+    `rows`: of the table, or as many alike likely ones as have its entropy where several distributions come at once. `decay`:
+    log of the share of rows that one draw leaves. `table`: U and its slope at a grid of draws (`rowkernel.distinct`), empty
+    where rows are alike likely. `probabilities`: of the rows, None where they are alike.
     """
 
     def __init__(self, distribution: IndexDistribution, rows: Any) -> None:

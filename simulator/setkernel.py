@@ -1,3 +1,4 @@
+# mypy: disable-error-code="untyped-decorator, no-any-return"
 """Whether a line is still in its set: compiled arithmetic on the number of other lines that fell into it.
 
 A set of W ways under LRU keeps a line if fewer than W others fell into its set before the line came back (Mattson et al. 1970;
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from math import ceil, exp, log1p, sqrt
 
-from numba import njit
+from simulator.compiled import kernel
 
 CERTAIN = 4.5
 """Standard deviations beyond which the outcome is taken as certain."""
@@ -18,15 +19,15 @@ NORMAL, LONGEST = 0.8, 48.0
 """Variance and terms of a binomial distribution beyond which it counts as normal but for its skewness."""
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def step(x: float, width: float) -> float:
-    """A cubic from 0 to 1 over [-width, width]: with width = sqrt(5) standard deviations it has the slope and the width of a normal
-    distribution."""
+    """A cubic from 0 to 1 over [-width, width]: with width = sqrt(5) standard deviations it has the slope and the width of a
+    normal distribution. A line over [-1/2, 1/2]: two neighbouring whole numbers."""
     u = min(max(x / width, -1.0), 1.0)
-    return 0.5 + u * (0.75 - 0.25 * u * u)
+    return 0.5 + 0.5 * u if width <= 0.5 else 0.5 + u * (0.75 - 0.25 * u * u)
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def normal(z: float, skewness: float) -> float:
     """P(Z <= z) of a nearly normal Z: a logistic curve within 0.0002 of the normal distribution (Page 1977, its cubic term), and
     Edgeworth's first correction for skewness."""
@@ -35,13 +36,13 @@ def normal(z: float, skewness: float) -> float:
     return min(max(share, 0.0), 1.0)
 
 
-@njit(nogil=True, _nrt=False, error_model="numpy")
+@kernel
 def kept(ways: float, crowd: float, beside: float, mean: float, variance: float, even: float, spread: float) -> float:
     """Probability that a line is found.
 
-    `mean`: other rows that fell into its set, a binomial number, each with `crowd` lines; `variance`: that of their number over its
-    mean, at most 1. `beside`: other lines of the line's own row in the set. `even`: lines of other arrays, on average; `spread`: the
-    variance of their number over the sets (at least that of two neighbouring whole numbers).
+    `mean`: other rows that fell into its set, a binomial number, each with `crowd` lines; `variance`: that of their number
+    over its mean, at most 1. `beside`: other lines of the line's own row in the set. `even`: lines of other arrays, on
+    average; `spread`: the variance of their number over the sets (at least that of two neighbouring whole numbers).
     """
     whole = ceil(ways - 1e-9)
     even += whole - ways  # part of the sets have a way less
