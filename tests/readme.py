@@ -1,5 +1,5 @@
-"""The generated parts of README.md and the documented commands of docs/traces.md: `python -m tests.readme` rewrites them, tests hold
-them to what is printed."""
+"""The generated parts of README.md and the commands of docs/traces.md: `python -m tests.readme` rewrites them, tests hold them to
+what is printed."""
 
 from __future__ import annotations
 
