@@ -65,6 +65,8 @@ $(STAMP): pyproject.toml requirements.lock
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock && \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 	fi
+	@echo "Compiling the locality model ..."
+	@$(BIN)/lookupsim predict -m amd-epyc-9755 -w lookupffn-t128-s8-bh4 >/dev/null
 	@touch $@
 
 clean:

@@ -8,8 +8,6 @@ last-level caches are hashed, partitioned and shared with others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,73 +36,18 @@ def _lookup(curve: Curve, x: Any) -> Any:
     return np.interp(x, [p[0] for p in curve], [p[1] for p in curve])
 
 
-def cyclic_miss_share(x: Any, curve: Curve = (), ways: Any = 8.0) -> Any:
+def cyclic_miss_share(x: Any, curve: Curve = (), ways: Any = 8.0, added_ways: Any = 0.0) -> Any:
     """Share of a cyclic sweep's accesses that miss; x = reuse distance / capacity.
 
     Consecutive lines fill sets evenly: a little beyond the capacity some sets have one line too many, and miss all of them.
+    Of the ways that the level inside adds, whole ones count: a line that lies there for a part of the round helps no set.
     """
     if curve:
         return _lookup(curve, x)
+    if np.any(added_ways):
+        whole = ways - added_ways + np.floor(added_ways + 1e-9)
+        x, ways = x * ways / whole, whole
     return np.clip((x - 1.0) * (ways + 1.0) / np.maximum(x, 1.0), 0.0, 1.0)
-
-
-SMOOTH = 5.0**0.5
-"""Half width of `step` over its standard deviation."""
-
-
-@dataclass(frozen=True)
-class Levels:
-    """All levels of some resources at once: a leading axis of levels, then points, then schedules (of length 1)."""
-
-    capacity_bytes: Any
-    ways: Any
-    cyclic_curves: tuple[Curve, ...]
-
-    @classmethod
-    def of(cls, levels: Sequence[LevelResources]) -> Levels:
-        """Of levels whose fields broadcast."""
-        return cls(
-            stacked([level.capacity_bytes for level in levels]),
-            stacked([level.ways for level in levels]),
-            tuple(level.cyclic_miss_curve for level in levels),
-        )
-
-    def step(self, distance: Any, deviation: Any) -> Any:
-        """Miss share of accesses with nearly one distance, `deviation` being that of distance / capacity: 0 well below the
-        capacity, 1 well above, smooth between; or what a level's curve says."""
-        x = distance / self.capacity_bytes
-        share = smooth_step(x / (1.0 + 0.5 / self.ways), deviation)  # a line has its own way beside W - 1 others
-        for index, curve in enumerate(self.cyclic_curves):
-            if curve:
-                share[..., index, :, :] = _lookup(curve, x[..., index, :, :])
-        return share
-
-
-def abreast(*values: Any) -> Any:
-    """Values along a new first axis, broadcast (as np.stack of np.broadcast_arrays, several times faster on small ones)."""
-    shapes = {np.shape(value) for value in values}
-    found = np.empty((len(values), *(shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes))))
-    for index, value in enumerate(values):
-        found[index] = value
-    return found
-
-
-def stacked(values: list[Any]) -> Any:
-    """Values of the levels along a new first axis, then points and schedules (of length 1 where they do not depend on them)."""
-    found = abreast(*values)
-    return found.reshape(len(values), *(1,) * (3 - found.ndim), *found.shape[1:])
-
-
-def smooth_step(x: Any, deviation: Any) -> Any:
-    """A cubic from 0 to 1 around 1 with the slope and width of a normal distribution."""
-    u = (x - 1.0) / (SMOOTH * deviation + 1e-3)
-    u = np.minimum(np.maximum(u, -1.0), 1.0)
-    share = u * u
-    share *= -0.25
-    share += 0.75
-    share *= u
-    share += 0.5
-    return share
 
 
 def random_miss_share(x: Any, curve: Curve = ()) -> Any:
@@ -127,12 +70,12 @@ def level_miss_share(access: Access, level: LevelResources) -> Any:
     cyclic = access.cyclic
     if isinstance(cyclic, float):
         if cyclic == 1.0:
-            return cyclic_miss_share(x, level.cyclic_miss_curve, level.ways)
+            return cyclic_miss_share(x, level.cyclic_miss_curve, level.ways, level.added_ways)
         if cyclic == 0.0:
             return random_miss_share(x, level.random_miss_curve)
-    return cyclic * cyclic_miss_share(x, level.cyclic_miss_curve, level.ways) + (1.0 - cyclic) * random_miss_share(
-        x, level.random_miss_curve
-    )
+    return cyclic * cyclic_miss_share(x, level.cyclic_miss_curve, level.ways, level.added_ways) + (
+        1.0 - cyclic
+    ) * random_miss_share(x, level.random_miss_curve)
 
 
 def miss_shares(access: Access, r: Resources) -> list[Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.lookup_reuse import gathers_of, loops, near_accesses, row_accesses
+from simulator.lookup_reuse import gather_accesses
 from simulator.lowering import FAR, LONG_LATENCY, Context, across_lanes, imbalance, layer_norm, sequential, sharing
 from simulator.machine import interpolate_log
 from simulator.phases import Access, Phase, Stream, Work
@@ -312,13 +312,11 @@ def _gather(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Cont
     batch, threads = context.batch, r.threads
     d = _divide(op, schedule, r, context)
     work, uops_per_line = _gather_work(op, schedule, r, context, d.stripe)
-    n = loops(op, schedule, threads, d.sharers, context, d)
-    g = gathers_of(op, schedule, r, context, n)
-    sums, codes = near_accesses(g)
+    rows, sums, codes = gather_accesses(op, schedule, r, context)
     rows_stream = Stream(
         "table_rows",
         "rows",
-        row_accesses(g),
+        rows,
         row_bytes=d.piece_bytes,
         uops_per_line=uops_per_line,
         prefetch_bytes=schedule.prefetch_bytes,

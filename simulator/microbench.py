@@ -13,6 +13,7 @@ import numpy as np
 
 from simulator.lowering import sharing
 from simulator.phases import Access, Pattern, Phase, Stream, Work
+from simulator.randomrows import alike_misses, skewed_misses
 from simulator.resources import Resources
 from simulator.rowreuse import Draws
 from simulator.workload import IndexDistribution
@@ -68,13 +69,14 @@ def probe_phase(probe: Probe, r: Resources) -> Phase:
 
 
 def _access(probe: Probe, size: Any, r: Resources) -> Access:
-    near = probe.footprint_bytes
-    if probe.kind != "rows" or probe.indices.kind == "uniform":
-        return Access(size, near, near * sharing(r), cyclic=0.0 if probe.kind == "rows" else 1.0)
-    draws = Draws(probe.indices, near / probe.row_bytes)
-    of = (probe.row_bytes, probe.row_bytes * sharing(r))  # every sharer has an array of its own
-    misses = (draws.missing(level.capacity_bytes / np.where(level.shared, *of[::-1])) for level in r.levels)
-    return Access(size, near, near * sharing(r), cyclic=0.0, misses=tuple(misses))
+    near, copies = probe.footprint_bytes, sharing(r)  # every sharer has an array of its own
+    if probe.kind != "rows":
+        return Access(size, near, near * copies)
+    if any(level.random_miss_curve for level in r.levels):
+        return Access(size, near, near * copies, cyclic=0.0)
+    p = Draws(probe.indices, near / probe.row_bytes).probabilities
+    misses = alike_misses(near, copies, r) if p is None else skewed_misses(p, probe.row_bytes, copies, r)
+    return Access(size, near, near * copies, cyclic=0.0, misses=misses)
 
 
 def nanoseconds_a_line(probe: Probe, seconds: Any) -> Any:

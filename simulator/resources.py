@@ -24,7 +24,8 @@ _CLOCK_FALLBACK = {"amx": ("amx", "avx512", "avx2", "scalar"), "avx512": ("avx51
 class LevelResources:
     """One cache level beyond the registers, as one core or one instance of it sees it.
 
-    `capacity_bytes`: what one instance keeps, with the inner levels added where it holds none of their lines.
+    `capacity_bytes`: what one instance keeps, with the inner levels added where it holds none of their lines. `ways`: lines of
+    one set, `added_ways` of them in the inner level.
     `sharers`: active cores on one instance. `shared`: more than one core hangs on an instance by design,
     so that reuse by a sibling counts.
     """
@@ -40,6 +41,7 @@ class LevelResources:
     cyclic_miss_curve: Curve
     random_miss_curve: Curve
     ways: Number = 8.0
+    added_ways: Number = 0.0
 
 
 @dataclass(frozen=True)
@@ -153,8 +155,10 @@ def _level(
     core_rate = level.bandwidth.at(hz)
     write_rate = core_rate if level.write_bandwidth is None else level.write_bandwidth.at(hz)
     instance_rate = np.inf if level.shared_bandwidth is None else level.shared_bandwidth.at(hz)
+    own_bytes = level.size_bytes * level.available_fraction
+    added = adds_inner * sharers * inner_bytes
     return LevelResources(
-        capacity_bytes=level.size_bytes * level.available_fraction + adds_inner * sharers * inner_bytes,
+        capacity_bytes=own_bytes + added,
         sharers=sharers,
         instances=instances,
         shared=_flag(level.cores_per_instance),
@@ -164,7 +168,8 @@ def _level(
         instance_bytes_per_second=instance_rate,
         cyclic_miss_curve=level.cyclic_miss_curve,
         random_miss_curve=level.random_miss_curve,
-        ways=level.ways,
+        ways=level.ways * (1.0 + added / own_bytes),
+        added_ways=level.ways * added / own_bytes,
     )
 
 

@@ -209,6 +209,12 @@ def simulate_probe(case: Case) -> Any:
             chosen = draw.choice(lines // each, size=2 * half // each, p=np.array(case.shares) if case.shares else None)
             index = (chosen[:, None] * each + np.arange(each)).ravel()
         arrays.append((start + index * LINE).astype(np.uint64))
+    if probe.kind == "rows":  # the arrays were written once: rare rows are old, not new
+        every = [
+            ((core << 32) + core * 4096 * 37 + np.arange(lines) * LINE).astype(np.uint64)
+            for core in range(case.threads)
+        ]
+        simulator.run_interleaved(every, QUANTUM)
     simulator.run_interleaved([a[:half] for a in arrays], QUANTUM)
     simulator.reset_statistics()
     simulator.run_interleaved([a[half:] for a in arrays], QUANTUM)

@@ -1,4 +1,5 @@
-"""The generated parts of README.md: `python -m tests.readme` rewrites them, a test holds them to what is printed."""
+"""The generated parts of README.md and the commands of docs/traces.md: `python -m tests.readme` rewrites them, tests hold them to
+what is printed."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from simulator.cli import lookupsim
 from tests.accuracy import Point, errors, markdown, points
 
 README = Path(__file__).resolve().parent.parent / "README.md"
+TRACES = README.parent / "docs" / "traces.md"
 CONSOLE = re.compile(r"```console\n\$ lookupsim ([^\n]*)\n(.*?)```", re.DOTALL)
 GENERATED = re.compile(r"(<!-- (accuracy at B=512|errors) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -48,8 +50,9 @@ def refreshed(text: str) -> str:
 
 
 def main() -> None:
-    """Rewrites README.md."""
-    README.write_text(refreshed(README.read_text()))
+    """Rewrites both."""
+    for page in (README, TRACES):
+        page.write_text(refreshed(page.read_text()))
 
 
 if __name__ == "__main__":
