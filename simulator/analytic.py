@@ -6,11 +6,12 @@ One call evaluates machines x schedules at once: every number may be an array. R
   latency (Little's law). Sequential streams have demand and stream-prefetch lines in flight; random rows have the demand
   lines, some more inside a long row, at most what the out-of-order window holds (window / (1 + operations a line)), or the
   software-prefetch distance.
-- What all sharers of a cache, a chiplet link or the memory read together is bounded by its own bandwidth; the slower of
-  the private and the common bound counts.
-- A rare miss to memory stalls a window, not a line: with n = latency / time-per-row rows in the window and miss share m,
-  a share 1 - (1 - m)^n of the time passes as if every row came from memory, the rest as if misses cost only their own
-  transfers. Software prefetch removes the stall.
+- What all sharers of a cache, a chiplet link or the memory read together is bounded by its own bandwidth. It idles only while
+  all of its cores compute, so the more they are the less their arithmetic adds to it (`_together`). Cores that have no work
+  bring no link (`dealing`).
+- A rare miss to memory stalls a window, not a line: with n = latency / time-per-row rows in the window and miss share m, a
+  window begins with a miss, so of 1 + (n - 1) m rows n m pass as if every row came from memory, the others as if none did.
+  Software prefetch removes the stall.
 - A line that several cores write in turn costs its writer the way from core to core. Stores leave the core in order, so
   hand-overs of one core add up; they wait in the store buffer, so the rest of the phase goes on beside them, and the longer
   counts. (Codes dealt out one by one to two cores of a Zen 4 chiplet, 2026-11-26: 24-27 ns a line with next to no work, where
@@ -25,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from simulator.dealing import Deal, deal, even
 from simulator.incore import core_cycles
 from simulator.locality import miss_shares, translation_misses
 from simulator.phases import Phase, Stream
@@ -124,12 +126,14 @@ class _Totals:
     memory_bytes: Any = 0.0
     tlb_seconds: Any = 0.0
     transfer_seconds: Any = 0.0
-    other_on_chip_seconds: Any = 0.0  # of all but demand-loaded random rows, one core
     demand_rows: bool = False  # random rows without software prefetch; the fields below are theirs, for one core
     row_bytes: Any = 0.0
+    row_on_chip_seconds: Any = 0.0  # their part of level_seconds
+    row_hit_seconds: Any = 0.0  # the same if every miss were a hit in the outermost level
     row_linear_seconds: Any = 0.0  # their part of memory_seconds
     row_missed_seconds: Any = 0.0  # if every row came from memory
-    row_stalled_bytes: Any = 0.0  # in windows in which a row misses
+    row_missed_bytes: Any = 0.0  # from memory
+    window_rows: Any = 1.0  # in flight while one of them comes from memory
 
 
 def _add_stream(stream: Stream, share: Any, r: Resources, ideal: frozenset[str], totals: _Totals) -> None:
@@ -169,8 +173,6 @@ def _add_stream(stream: Stream, share: Any, r: Resources, ideal: frozenset[str],
                 seconds = core_bytes * portion / rate
                 totals.level_seconds[index] = totals.level_seconds[index] + seconds
                 on_chip = on_chip + seconds
-        demand_rows = (1.0 - np.asarray(prefetched)) if rows else 0.0
-        totals.other_on_chip_seconds = totals.other_on_chip_seconds + (1.0 - demand_rows) * on_chip
         miss = shares[-1]
         totals.memory_bytes = totals.memory_bytes + access.bytes * miss * (1.0 + stream.writes)
         if "memory concurrency" in ideal and "memory bandwidth" in ideal:
@@ -180,12 +182,14 @@ def _add_stream(stream: Stream, share: Any, r: Resources, ideal: frozenset[str],
         totals.memory_seconds = totals.memory_seconds + linear
         if not rows or "memory concurrency" in ideal:
             continue
-        row_seconds = stream.row_bytes / memory_rate
-        window_rows = np.maximum(r.memory_latency_seconds / row_seconds, 1.0)
-        stalled = 1.0 - np.exp(window_rows * np.log1p(-np.minimum(miss, 1.0 - 1e-12)))
+        demand_rows = 1.0 - np.asarray(prefetched)
         totals.demand_rows = True
+        totals.window_rows = np.maximum(r.memory_latency_seconds * memory_rate / stream.row_bytes, 1.0)
         totals.row_bytes = totals.row_bytes + demand_rows * core_bytes
-        totals.row_stalled_bytes = totals.row_stalled_bytes + demand_rows * core_bytes * stalled
+        outermost = miss * core_bytes / rates[-1] if rates and f"L{len(r.levels)}" not in ideal else 0.0
+        totals.row_on_chip_seconds = totals.row_on_chip_seconds + demand_rows * on_chip
+        totals.row_hit_seconds = totals.row_hit_seconds + demand_rows * (on_chip + outermost)
+        totals.row_missed_bytes = totals.row_missed_bytes + demand_rows * core_bytes * miss
         totals.row_linear_seconds = totals.row_linear_seconds + demand_rows * linear
         totals.row_missed_seconds = totals.row_missed_seconds + demand_rows * all_missed
     if stream.pattern != "sequential" and "TLB" not in ideal:
@@ -204,18 +208,59 @@ def translation_seconds(stream: Stream, r: Resources) -> Any:
     return miss * r.tlb_walk_seconds + (beyond_first - miss) * r.tlb_second_seconds
 
 
-def _shared_memory(seconds: Any, totals: _Totals, r: Resources, ideal: frozenset[str]) -> Any:
-    """`seconds` of one core, or what all threads' bytes take over the memory bus and the chiplet links, if longer."""
+def _stalled(total: Any, core: Any, on_chip: Any, totals: _Totals, exponents: tuple[Any, Any]) -> tuple[Any, Any]:
+    """(total, memory time) of one core whose demand-loaded rows miss now and then: windows with a miss pass as if all their
+    rows came from memory, the others as if what misses had been in the outermost cache."""
+    miss = totals.row_missed_bytes / np.maximum(totals.row_bytes, 1e-300)
+    stalled_share = totals.window_rows * miss / (1.0 + (totals.window_rows - 1.0) * miss)
+    other_memory = totals.memory_seconds - totals.row_linear_seconds
+    other_on_chip = np.maximum(on_chip - totals.row_on_chip_seconds, 0.0)
+    all_missed = other_memory + totals.row_missed_seconds
+    stalled = overlap(core, other_on_chip, all_missed, exponents)
+    smooth = overlap(core, other_on_chip + totals.row_hit_seconds, other_memory, exponents)
+    memory = totals.memory_seconds + stalled_share * (all_missed - totals.memory_seconds)
+    return np.maximum(total, smooth + stalled_share * np.maximum(stalled - smooth, 0.0)), memory
+
+
+def _together(common: Any, slow: Any, cores: Any) -> Any:
+    """Seconds of a phase whose `cores` share a part that is busy for `common` seconds; `slow`: what one core would take if it
+    had to wait for all of that by itself.
+
+    Alone it would leave the part idle for a share z = 1 - common / slow of the time. Cores out of step leave it idle only when
+    all of them compute, for a share z^cores. One core: `slow`; many: `common`.
+    """
+    idle = 1.0 - common / np.maximum(slow, 1e-300)
+    return common / np.maximum(1.0 - idle**cores, 1e-300)
+
+
+def _any_longer(a: Any, b: Any) -> bool:
+    """Whether some machine waits for a common part; true for many machines, whose results keep their shape."""
+    return np.ndim(a) > 1 or bool(np.any(a > b))
+
+
+def _common_parts(totals: _Totals, d: Deal, r: Resources, ideal: frozenset[str]) -> list[tuple[Any, Any]]:
+    """(busy seconds, cores that share it) of the busiest instance of each level from L2 outwards, of the busiest chiplet link and
+    of the memory bus."""
+    parts: list[tuple[Any, Any]] = []
+    for index, level in enumerate(r.levels[1:]):
+        seconds: Any = 0.0
+        if level.shared is not False and f"L{index + 2}" not in ideal:
+            seconds = totals.level_bytes[index] * d.together(level.sharers) / level.instance_bytes_per_second
+        parts.append((seconds, np.minimum(level.sharers, d.workers)))
     if "memory bandwidth" in ideal:
-        return seconds
-    common = totals.memory_bytes / r.memory_bytes_per_second
-    link = totals.memory_bytes / r.last_level_instances / r.link_bytes_per_second
-    return np.maximum(seconds, np.maximum(common, link))
+        return [*parts, (0.0, 1.0), (0.0, 1.0)]
+    sharers = r.levels[-1].sharers
+    link = totals.memory_bytes * d.together(sharers) / r.link_bytes_per_second
+    bus = totals.memory_bytes / r.memory_bytes_per_second
+    return [*parts, (link, np.minimum(sharers, d.workers)), (bus, d.workers)]
 
 
 def phase_time(phase: Phase, r: Resources, ideal: frozenset[str] = NOTHING) -> PhaseTime:
     """Seconds of one phase; `ideal` names the resources that cost nothing (time stack)."""
-    share = (1.0 if "imbalance" in ideal else phase.imbalance) / r.threads
+    if "imbalance" in ideal:
+        share, d = 1.0 / r.threads, even(r.threads)
+    else:
+        share, d = phase.imbalance / r.threads, deal(phase, r.threads)
     hz = r.vector_hz + phase.tile_clock * (r.tile_hz - r.vector_hz)
     cycles = core_cycles(phase.work, r)
     if "compute" in ideal:
@@ -226,25 +271,24 @@ def phase_time(phase: Phase, r: Resources, ideal: frozenset[str] = NOTHING) -> P
     totals = _Totals([0.0] * count, [0.0] * count)
     for stream in phase.streams:
         _add_stream(stream, share, r, ideal, totals)
-    levels = []
-    for index in range(count):
-        level, seconds = r.levels[index + 1], totals.level_seconds[index]
-        if f"L{index + 2}" not in ideal:
-            seconds = np.maximum(seconds, totals.level_bytes[index] / level.instances / level.instance_bytes_per_second)
-        levels.append(seconds)
-    memory = _shared_memory(totals.memory_seconds, totals, r, ideal)
     on_chip: Any = totals.tlb_seconds
-    for seconds in levels:
+    for seconds in totals.level_seconds:
         on_chip = on_chip + seconds
     exponents = r.library_overlap if phase.library else r.kernel_overlap
-    total = overlap(core, on_chip, memory, exponents)
+    total = overlap(core, on_chip, totals.memory_seconds, exponents)
+    memory = totals.memory_seconds
     if totals.demand_rows:
-        all_missed = totals.memory_seconds - totals.row_linear_seconds + totals.row_missed_seconds
-        stalled_memory = _shared_memory(all_missed, totals, r, ideal)
-        stalled = overlap(core, totals.tlb_seconds + totals.other_on_chip_seconds, stalled_memory, exponents)
-        weight = totals.row_stalled_bytes / np.maximum(totals.row_bytes, 1e-300)
-        total = total + weight * np.maximum(stalled - total, 0.0)
-        memory = memory + weight * (stalled_memory - memory)
+        total, memory = _stalled(total, core, on_chip, totals, exponents)
+    parts = _common_parts(totals, d, r, ideal)
+    levels = [np.maximum(own, busy) for own, (busy, _) in zip(totals.level_seconds, parts[:count], strict=True)]
+    common = np.maximum(parts[-2][0], parts[-1][0])
+    if _any_longer(common, totals.memory_seconds) or any(map(_any_longer, levels, totals.level_seconds)):
+        slow_memory = np.maximum(totals.memory_seconds, common)
+        slow = overlap(core, totals.tlb_seconds + sum(levels), slow_memory, exponents)
+        for busy, cores in parts:
+            if np.any(busy):
+                total = np.maximum(total, _together(busy, slow, cores))
+    memory = np.maximum(memory, common)
     if any(stream.pattern == "transfer" for stream in phase.streams):
         total = np.maximum(total, totals.transfer_seconds)
     synchronisation: Any = 0.0

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from simulator.analytic import overlap
+from simulator.dealing import ALIKE, Deal, deal
 from simulator.eventplaces import ONE, EventOptions, dram_mode, picoseconds, topology
 from simulator.eventprogram import (
     BLOCKS,
@@ -224,7 +225,7 @@ class _Planner:
             for access in stream.accesses
         )
         kinds, items = self._items(sources, alone)
-        parts = [p for p in _core_parts(float(phase.imbalance), int(r.threads)) for _ in range(self.options.smt)]
+        parts = [p for p in core_parts(deal(phase, r.threads), int(r.threads)) for _ in range(self.options.smt)]
         handed /= self.options.smt
         if not items:
             whole = [(core, part) for core, part in enumerate(parts) if part > 0.0]
@@ -391,14 +392,14 @@ def _norm_table(exponent: float) -> tuple[int, ...]:
     return tuple(int(v) for v in np.rint((1.0 + x**exponent) ** (1.0 / exponent) * NORM_UNIT))
 
 
-def _core_parts(imbalance: float, cores: int) -> list[float]:
-    """Work of every core in that of the slowest: as many full shares as there are, one rest, nothing."""
-    left = cores / imbalance
-    parts = []
-    for _ in range(cores):
-        parts.append(float(min(1.0, max(left, 0.0))))
-        left -= 1.0
-    return [part if part > 1e-9 else 0.0 for part in parts]
+def core_parts(d: Deal, cores: int) -> list[float]:
+    """Work of every core in that of the slowest: full shares first, then smaller ones, then nothing; one core between each takes
+    what makes the sum right."""
+    full, workers, rest = int(float(d.full) + ALIKE), int(np.ceil(float(d.workers) - ALIKE)), float(d.rest)
+    parts = [1.0] * full + [rest] * (workers - full) + [0.0] * (cores - workers)
+    if full < workers:
+        parts[full] = min(max(float(d.total) - full - (workers - full - 1) * rest, 0.0), 1.0)
+    return parts
 
 
 def make_program(phases: tuple[Phase, ...], r: Resources, options: EventOptions) -> EventProgram:
@@ -406,4 +407,4 @@ def make_program(phases: tuple[Phase, ...], r: Resources, options: EventOptions)
     return _Planner(r, options).program(phases)
 
 
-__all__ = ["EventOptions", "make_program"]
+__all__ = ["EventOptions", "core_parts", "make_program"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.lowering import FAR, Context, imbalance, layer_norm, sequential, sharing
+from simulator.lowering import FAR, Context, dealt, layer_norm, sequential, sharing
 from simulator.machine import interpolate_log
 from simulator.phases import Access, Phase, Stream, Work
 from simulator.resources import Resources
@@ -148,6 +148,7 @@ class _Grid:
         if input_far:
             core_distance = np.where(self.columns_split > 1.0, FAR, core_distance)
         column_units = np.maximum(outputs / r.lanes, 1.0)
+        by_tokens, by_columns = dealt(batch, self.groups), dealt(column_units, self.columns_split)
         return Phase(
             name=name,
             work=self._work(depth, outputs),
@@ -158,7 +159,10 @@ class _Grid:
                 ),
                 sequential("outputs", batch * outputs * self.element, activations, shared_distance, writes=1.0),
             ),
-            imbalance=imbalance(batch, self.groups) * imbalance(column_units, self.columns_split),
+            imbalance=by_tokens["imbalance"] * by_columns["imbalance"],
+            workers=np.minimum(batch, self.groups) * np.minimum(column_units, self.columns_split),
+            pieces=np.where(by_tokens["imbalance"] > 1.0, by_tokens["pieces"], 1.0)
+            * np.where(by_columns["imbalance"] > 1.0, by_columns["pieces"], 1.0),
             tile_clock=self.schedule.use_tiles,
             barriers=1.0,
             library_calls=self.passes,
@@ -173,7 +177,7 @@ def _quantise(name: str, elements: Any, r: Resources, context: Context) -> Phase
         work=Work(alu=2.0 * elements, macs_fp32=elements, convert=1.25 * elements, load_bytes=8.0 * elements,
                   store_bytes=elements, efficiency=r.kernel_efficiency),
         streams=(sequential("input", 4.0 * elements, per_core, per_core * sharing(r)),),
-        imbalance=imbalance(context.batch, r.threads),
+        **dealt(context.batch, r.threads),
     )  # fmt: skip
 
 
@@ -182,11 +186,12 @@ def _activation(op: GemmFfn, r: Resources, context: Context) -> Phase:
     elements = context.batch * op.intermediate
     macs, alu, exps = ACTIVATION_OPERATIONS[op.activation]
     quantise = 2.0 if op.dtype.startswith("int") else 0.0
+    units = np.maximum(elements / r.lanes, 1.0)
     return Phase(
         name="activation",
         work=Work(macs_fp32=(macs + (1.0 if op.gated else 0.0)) * elements, alu=(alu + quantise) * elements,
                   convert=(1.0 if op.dtype != "fp32" else 0.0) * elements, exp=exps * elements,
                   load_bytes=4.0 * elements, efficiency=r.kernel_efficiency),
         streams=(),
-        imbalance=imbalance(np.maximum(context.batch * op.intermediate / r.lanes, 1.0), r.threads),
+        **dealt(units, r.threads),
     )  # fmt: skip

@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 
 from simulator.lookup_reuse import gather_accesses
-from simulator.lowering import FAR, LONG_LATENCY, Context, across_lanes, imbalance, layer_norm, sequential, sharing
+from simulator.lowering import (
+    FAR,
+    LONG_LATENCY,
+    Context,
+    across_lanes,
+    dealt,
+    imbalance,
+    layer_norm,
+    sequential,
+    sharing,
+)
 from simulator.machine import interpolate_log
 from simulator.phases import Access, Phase, Stream, Work
 from simulator.resources import Resources
@@ -112,7 +122,7 @@ def _bh4(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context
             efficiency=r.kernel_efficiency,
         ),
         streams=(_projection_weights(op, size, tile, r, context, by_tokens),),
-        imbalance=imbalance(units, r.threads),
+        **dealt(units, r.threads),
         barriers=np.where(by_tokens, 0.0, op.stages),
     )
     butterfly = Phase(
@@ -132,7 +142,7 @@ def _bh4(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context
             sequential("stage_buffers", elements * 4.0, buffers, buffers * sharing(r), writes=1.0),
             sequential("projected", outputs, outputs / r.threads, outputs / r.threads * sharing(r), writes=1.0),
         ),
-        imbalance=imbalance(units, r.threads),
+        **dealt(units, r.threads),
     )
     return blocks, butterfly
 
@@ -150,6 +160,7 @@ def _dense_projection(
     efficiency = interpolate_log(r.gemm_efficiency[kind], np.maximum(np.minimum(tokens, tile), 1.0))
     reuse = np.minimum(tokens, REGISTER_TOKENS)
     written = batch * outputs * 4.0
+    units = np.where(by_tokens, batch, outputs / r.lanes)
     phase = Phase(
         name="dense_projection",
         work=Work(
@@ -162,7 +173,7 @@ def _dense_projection(
             _projection_weights(op, op.hidden * outputs * operand + outputs * 4.0, tile, r, context, by_tokens),
             sequential("projected", written, written / r.threads, written / r.threads * sharing(r), writes=1.0),
         ),
-        imbalance=np.where(by_tokens, imbalance(batch, r.threads), imbalance(outputs / r.lanes, r.threads)),
+        **dealt(units, r.threads),
         barriers=np.where(by_tokens, 0.0, 1.0),
     )
     return (phase,)
@@ -186,7 +197,8 @@ def _code_score(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: 
     batch, outputs = context.batch, projection_outputs(op)
     elements = batch * outputs
     per_core = elements * 4.0 / r.threads
-    dealt = np.asarray(schedule.interleaved_codes) > 0.0
+    interleaved = np.asarray(schedule.interleaved_codes) > 0.0
+    units = np.where(interleaved, batch * op.tables, batch)
     return Phase(
         name="code_score",
         work=Work(
@@ -200,9 +212,9 @@ def _code_score(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: 
         ),
         streams=(
             sequential("projected", 4.0 * elements, per_core, per_core * sharing(r)),
-            *((_shared_outputs(op, schedule, r, context),) if np.any(dealt) else ()),
+            *((_shared_outputs(op, schedule, r, context),) if np.any(interleaved) else ()),
         ),
-        imbalance=np.where(dealt, imbalance(batch * op.tables, r.threads), imbalance(batch, r.threads)),
+        **dealt(units, r.threads),
         barriers=0.0,
     )
 
@@ -336,6 +348,10 @@ def _gather(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Cont
             imbalance(batch, threads),
             threads / d.workers * np.where(d.by_tables, imbalance(op.tables, d.workers), 1.0),
         ),
+        workers=d.workers,
+        pieces=np.where(
+            d.by_tokens, np.ceil(batch / threads), np.where(d.by_tables, np.ceil(op.tables / d.workers), 1.0)
+        ),
         barriers=np.where(schedule.token_tile >= UNBOUNDED, np.where(d.by_tokens, op.tables, 1.0), 1.0),
     )
 
@@ -345,11 +361,12 @@ def _reduction(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: C
     sharded = np.where(schedule.split == SPLIT_TABLES, 1.0, 0.0) * np.where(np.asarray(r.threads) > 1.0, 1.0, 0.0)
     parts = np.minimum(r.threads, op.tables)
     elements = sharded * context.batch * op.output * parts
+    units = np.maximum(context.batch * op.output / r.lanes, 1.0)
     return Phase(
         name="reduction",
         work=Work(alu=elements, load_bytes=4.0 * elements, efficiency=r.kernel_efficiency),
         streams=(sequential("partial_outputs", 4.0 * elements, FAR, context.batch * op.output * 4.0 * parts),),
-        imbalance=imbalance(np.maximum(context.batch * op.output / r.lanes, 1.0), r.threads),
+        **dealt(units, r.threads),
         barriers=sharded,
     )
 

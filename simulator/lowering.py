@@ -44,6 +44,11 @@ def imbalance(units: Any, threads: Any) -> Any:
     return np.ceil(units / threads) * threads / units
 
 
+def dealt(units: Any, threads: Any) -> dict[str, Any]:
+    """`imbalance`, `workers` and `pieces` of a phase of `units` equal pieces."""
+    return {"imbalance": imbalance(units, threads), "workers": units, "pieces": np.ceil(units / threads)}
+
+
 LONG_LATENCY = 3.0
 """Latency of a division or square root in that of a multiply-add (10 to 14 cycles against 4 on Zen 4)."""
 
@@ -74,7 +79,7 @@ def layer_norm(hidden: Any, r: Resources, context: Context) -> Phase:
             sequential("input", 4.0 * elements, per_core, per_core * sharing(r)),
             sequential("normalised", 4.0 * elements, per_core, per_core * sharing(r), writes=1.0),
         ),
-        imbalance=imbalance(context.batch, r.threads),
+        **dealt(context.batch, r.threads),
         library_calls=1.0,
     )
 

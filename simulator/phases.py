@@ -5,6 +5,7 @@ Quantities are totals over all threads for one call of one layer. Any number may
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -88,14 +89,17 @@ class Stream:
 class Phase:
     """One stretch of execution between two barriers or hand-overs.
 
-    `imbalance`: the slowest thread's share over the mean one, >= 1. `tile_clock`: 1 where the matrix unit sets the
-    clock. `library`: a GEMM library's loop (it overlaps worse than a hand-written stream).
+    `imbalance`: the slowest thread's share over the mean one, >= 1. `workers`: threads that have work at all (all, where there
+    are fewer). `pieces`: equal pieces of the slowest one; the others have as many or one less. `tile_clock`: 1 where the matrix
+    unit sets the clock. `library`: a GEMM library's loop (it overlaps worse than a hand-written stream).
     """
 
     name: str
     work: Work
     streams: tuple[Stream, ...]
     imbalance: Number = 1.0
+    workers: Number = math.inf
+    pieces: Number = 1.0
     tile_clock: Number = 0.0
     barriers: Number = 0.0
     library_calls: Number = 0.0
