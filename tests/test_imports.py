@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lookup_reuse": {"gatherkernel", "gatherstate", "lowering", "machine", "phases", "resources", "rowreuse", "schedule",
                      "workload"},
     "microbench": {"lowering", "phases", "randomrows", "resources", "rowreuse", "workload"},
-    "randomrows": {"resources"},
+    "randomrows": {"locality", "resources"},
     "lower_gemm": {"lowering", "phases", "resources", "schedule", "workload", "machine"},
     "lower_lookup": {"lookup_reuse", "lowering", "phases", "resources", "schedule", "workload", "machine"},
     "analytic": {"incore", "locality", "phases", "resources"},
