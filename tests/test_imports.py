@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cachegeometry": {"machine"},
     "cachekernel": set(),
     "tagrow": set(),
-    "plainkernel": {"tagrow"},
+    "plainkernel": {"compiled", "tagrow"},
     "tracesim": {"cachegeometry", "cachekernel", "plainkernel"},
     "schedule": set(),
     "phases": set(),
