@@ -51,9 +51,11 @@ def cyclic_miss_share(x: Any, curve: Curve = (), ways: Any = 8.0, added_ways: An
     """
     if curve:
         return on_curve(curve, x)
-    if np.any(added_ways):
+    if added_ways if isinstance(added_ways, float) else np.any(added_ways):
         whole = ways - added_ways + np.floor(added_ways + 1e-9)
         x, ways = x * ways / whole, whole
+    if isinstance(x, float) and isinstance(ways, float):  # NumPy takes several times as long for one number
+        return min(max((x - 1.0) * (ways + 1.0) / max(x, 1.0), 0.0), 1.0)
     return np.minimum(np.maximum((x - 1.0) * (ways + 1.0) / np.maximum(x, 1.0), 0.0), 1.0)
 
 
@@ -74,9 +76,11 @@ def miss_shares(access: Access, r: Resources) -> list[Any]:
     shares: list[Any] = []
     for index, level in enumerate(r.levels):
         share = level_miss_share(access, level) if access.misses is None else access.misses[index]
-        if shares:
-            share = np.minimum(share, shares[-1])
-        shares.append(np.rint(share / HIT_QUANTUM) * HIT_QUANTUM)
+        inner = shares[-1] if shares else 1.0
+        if isinstance(share, float) and isinstance(inner, float):
+            shares.append(round(min(share, inner) / HIT_QUANTUM) * HIT_QUANTUM)
+        else:
+            shares.append(np.rint(np.minimum(share, inner) / HIT_QUANTUM) * HIT_QUANTUM)
     return shares
 
 
