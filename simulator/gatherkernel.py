@@ -107,11 +107,11 @@ def _lay(s, hits, tile, call, together, seen_tile, seen_call, out, o):
 @kernel
 def _alike(s, known, row, columns):
     """Whether loops and the parameters beside those that only make the loops are the same."""
-    for k in range(columns):
-        if s[k] != known[row, k] and k != g.TILE and k != g.GROUP and k != g.STRIPE:
-            return False
-    for k in range(g.LOOPS_BEGIN, g.LOOPS_END):  # noqa: SIM110 - compiled
+    for k in range(g.LOOPS_BEGIN, g.LOOPS_END):  # most differ here
         if s[k] != known[row, k]:
+            return False
+    for k in range(columns):  # noqa: SIM110 - compiled
+        if s[k] != known[row, k] and k != g.TILE and k != g.GROUP and k != g.STRIPE:
             return False
     return True
 
