@@ -74,6 +74,7 @@ def _judge(s, t, levels, out):
         for c in range(g.CACHES, int(s[g.V_CACHES_END]), g.CACHE):
             level = int(s[c + g.C_INDEX])
             hits, o = g.HITS + g.HIT_COLUMNS * level, O_LEVELS + OUT * level
+            _settle(s, hits, seen_tile - seen_call, seen_call)
             _lay(s, hits, tile, call, together, seen_tile, seen_call, out, o)
             out[o + M_SUMS] = min(max(1.0 - s[hits + g.SUMS], 0.0), 1.0)
             out[o + M_CODES] = min(max(1.0 - s[hits + g.CODES], 0.0), 1.0)
@@ -83,6 +84,15 @@ def _judge(s, t, levels, out):
     out[O_MARKS], out[O_MARKS + 1] = 1.0 - tile, tile - call
     out[O_MARKS + 2], out[O_MARKS + 3] = call - together, together
     out[O_ROWS], out[O_SUMS], out[O_CODES] = s[g.ALL_ROWS], s[g.ALL_SUMS], s[g.FIRST_CODES] + s[g.AGAIN_CODES]
+
+
+@kernel
+def _settle(s, hits, tiles, calls):
+    """Moves hits between two ages of rows, within a call and across calls, where one has more than its accesses: reuses that are
+    taken together (`rowkernel`) may be split between them in another proportion than all are."""
+    over = max(s[hits + g.TILES] - tiles, 0.0) - max(s[hits + g.CALLS] - calls, 0.0)
+    s[hits + g.TILES] -= over
+    s[hits + g.CALLS] += over
 
 
 @kernel

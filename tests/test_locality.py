@@ -219,3 +219,13 @@ def test_the_digest_of_compiled_functions_follows_the_files(tmp_path: Path) -> N
     assert digest(module) == before
     source.write_text("A = 2\n")
     assert digest(module) != before
+
+
+def test_a_cache_that_keeps_all_reuses_misses_none_at_any_age() -> None:
+    """However reuses are taken together: the larger of these caches was once said to miss some that the smaller one kept."""
+    op = LookupFfn(512.0, 512.0, 128.0, 256.0, block=64.0, stages=4.0, table_dtype="int8", projection_dtype="int16")
+    for size in (96 << 20, 192 << 20, 1 << 30):
+        r = broadcastable(resolve(small_machine((32 << 10, 256 << 10, size), (8, 8, 16), 1), 1.0))
+        schedule = replace(NAMED["v2"], column_stripe=64.0, prefetch_bytes=0.0)
+        gather = next(p for p in lower(op, schedule, r, Context(64.0, 1.0, 0.0)) if p.name == "gather")
+        assert max(float(miss_shares(access, r)[-1]) for access in gather.streams[0].accesses) <= 1e-6
