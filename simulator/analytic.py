@@ -30,6 +30,7 @@ from simulator.dealing import Deal, deal, even
 from simulator.incore import core_cycles
 from simulator.locality import miss_shares, translation_misses
 from simulator.phases import Phase, Stream
+from simulator.prefetchcover import share_after
 from simulator.resources import Resources, hand_over_seconds
 
 RESOURCES = (
@@ -96,10 +97,11 @@ def _unit_norm(ratio: Any, exponent: Any) -> Any:
 
 
 def row_lines_in_flight(stream: Stream, r: Resources) -> tuple[Any, Any]:
-    """(lines in flight, share of prefetched rows) of a stream of random rows."""
+    """(lines in flight, share of prefetched rows) of a stream of random rows. Hardware prefetchers add `row_lines` where they
+    run: to the share of a row's lines that comes after its first one."""
     lines = np.maximum(np.ceil(stream.row_bytes / r.line_bytes), 1.0)
     demand = np.minimum(
-        r.demand_lines + r.row_lines * (1.0 - 1.0 / lines), r.window_uops / (1.0 + stream.uops_per_line)
+        r.demand_lines + r.row_lines * share_after(lines, 1.0), r.window_uops / (1.0 + stream.uops_per_line)
     )
     demand = np.maximum(demand, 1.0)
     ahead = stream.prefetch_bytes / r.line_bytes

@@ -9,51 +9,10 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from simulator import gathernest, gatherstate, nearkernel, rowkernel, setkernel
+from simulator import gathernest, nearkernel, rowkernel, setkernel
+from simulator import gatherstate as g
 from simulator.compiled import OPTIONS, digest, kernel
 from simulator.gathernest import loops, view
-from simulator.gatherstate import (
-    ADDED,
-    AGAIN_CODES,
-    ALL_ROWS,
-    ALL_SUMS,
-    C_ADDED,
-    C_CAPACITY,
-    C_CURVE,
-    C_INDEX,
-    C_POINTS,
-    C_WAYS,
-    CACHE,
-    CACHES,
-    CAPACITY,
-    CODES,
-    CURVE,
-    DISTANCES,
-    FIRST_CODES,
-    GROUP,
-    HIT_COLUMNS,
-    HITS,
-    LEVEL_FIELDS,
-    LEVELS,
-    LOOPS_BEGIN,
-    LOOPS_END,
-    N_INNER,
-    N_NEAR,
-    N_TOKENS,
-    N_TOKENWISE,
-    POINTS,
-    SHARED,
-    SHARERS,
-    STATE,
-    STRIPE,
-    SUMS,
-    THREADS,
-    TILE,
-    V_CACHES_END,
-    V_INNER,
-    V_TOKENS,
-    WAYS,
-)
 from simulator.nearkernel import code_hits, sizes_of, sum_hits
 from simulator.rowkernel import describe, distinct, row_hits
 
@@ -74,15 +33,15 @@ O_MARKS, O_ROWS, O_SUMS, O_CODES, O_LEVELS = 0, CLASSES, CLASSES + 1, CLASSES + 
 @kernel
 def _caches(s, shared, levels):
     """The caches of one view; whether there are any."""
-    c = CACHES
+    c = g.CACHES
     for k in range(levels):
-        at = LEVELS + LEVEL_FIELDS * k
-        if (s[at + SHARED] > 0.0) == shared:
-            s[c + C_CAPACITY], s[c + C_WAYS], s[c + C_ADDED] = s[at + CAPACITY], s[at + WAYS], s[at + ADDED]
-            s[c + C_CURVE], s[c + C_POINTS], s[c + C_INDEX] = s[at + CURVE], s[at + POINTS], k
-            c += CACHE
-    s[V_CACHES_END] = c
-    return c > CACHES
+        at = g.LEVELS + g.LEVEL_FIELDS * k
+        if (s[at + g.SHARED] > 0.0) == shared:
+            s[c + g.C_CAPACITY], s[c + g.C_WAYS], s[c + g.C_ADDED] = s[at + g.CAPACITY], s[at + g.WAYS], s[at + g.ADDED]
+            s[c + g.C_CURVE], s[c + g.C_POINTS], s[c + g.C_INDEX] = s[at + g.CURVE], s[at + g.POINTS], k
+            c += g.CACHE
+    s[g.V_CACHES_END] = c
+    return c > g.CACHES
 
 
 @kernel
@@ -95,35 +54,45 @@ def _firsts(s, t, tokens):
 def _judge(s, t, levels, out):
     """Fills the result of the parameters and loops in the state."""
     sizes_of(s)
-    tile, call = _firsts(s, t, s[N_INNER]), _firsts(s, t, s[N_TOKENS])
+    tile, call = _firsts(s, t, s[g.N_INNER]), _firsts(s, t, s[g.N_TOKENS])
     together = call
-    for k in range(HITS, STATE):
+    for k in range(g.HITS, g.STATE):
         s[k] = 0.0
     for shared in (False, True):
         if not _caches(s, shared, levels):
             continue
-        cores = s[N_NEAR] if shared else 1.0
-        encoders = 1.0 if not shared else cores if s[N_TOKENWISE] > 0.0 else min(s[SHARERS], s[THREADS])
+        cores = s[g.N_NEAR] if shared else 1.0
+        encoders = 1.0 if not shared else cores if s[g.N_TOKENWISE] > 0.0 else min(s[g.SHARERS], s[g.THREADS])
         view(s, cores, encoders)
         describe(s)
         row_hits(s, t)
         sum_hits(s, t, shared)
         code_hits(s, t, shared)
-        seen_tile, seen_call = _firsts(s, t, s[V_INNER]), _firsts(s, t, s[V_TOKENS])
+        seen_tile, seen_call = _firsts(s, t, s[g.V_INNER]), _firsts(s, t, s[g.V_TOKENS])
         if shared:
             together = min(seen_call, together)
-        for c in range(CACHES, int(s[V_CACHES_END]), CACHE):
-            level = int(s[c + C_INDEX])
-            hits, o = HITS + HIT_COLUMNS * level, O_LEVELS + OUT * level
+        for c in range(g.CACHES, int(s[g.V_CACHES_END]), g.CACHE):
+            level = int(s[c + g.C_INDEX])
+            hits, o = g.HITS + g.HIT_COLUMNS * level, O_LEVELS + OUT * level
+            _settle(s, hits, seen_tile - seen_call, seen_call)
             _lay(s, hits, tile, call, together, seen_tile, seen_call, out, o)
-            out[o + M_SUMS] = min(max(1.0 - s[hits + SUMS], 0.0), 1.0)
-            out[o + M_CODES] = min(max(1.0 - s[hits + CODES], 0.0), 1.0)
+            out[o + M_SUMS] = min(max(1.0 - s[hits + g.SUMS], 0.0), 1.0)
+            out[o + M_CODES] = min(max(1.0 - s[hits + g.CODES], 0.0), 1.0)
             if not shared:  # what a sibling brought is new to a core's own caches
                 out[o + 2] = out[o + 3]
-            out[o + M_SUMS_AWAY], out[o + M_CODES_AWAY] = s[DISTANCES + 2 * level], s[DISTANCES + 2 * level + 1]
+            out[o + M_SUMS_AWAY], out[o + M_CODES_AWAY] = s[g.DISTANCES + 2 * level], s[g.DISTANCES + 2 * level + 1]
     out[O_MARKS], out[O_MARKS + 1] = 1.0 - tile, tile - call
     out[O_MARKS + 2], out[O_MARKS + 3] = call - together, together
-    out[O_ROWS], out[O_SUMS], out[O_CODES] = s[ALL_ROWS], s[ALL_SUMS], s[FIRST_CODES] + s[AGAIN_CODES]
+    out[O_ROWS], out[O_SUMS], out[O_CODES] = s[g.ALL_ROWS], s[g.ALL_SUMS], s[g.FIRST_CODES] + s[g.AGAIN_CODES]
+
+
+@kernel
+def _settle(s, hits, tiles, calls):
+    """Moves hits between two ages of rows, within a call and across calls, where one has more than its accesses: reuses that are
+    taken together (`rowkernel`) may be split between them in another proportion than all are."""
+    over = max(s[hits + g.TILES] - tiles, 0.0) - max(s[hits + g.CALLS] - calls, 0.0)
+    s[hits + g.TILES] -= over
+    s[hits + g.CALLS] += over
 
 
 @kernel
@@ -148,11 +117,11 @@ def _lay(s, hits, tile, call, together, seen_tile, seen_call, out, o):
 @kernel
 def _alike(s, known, row, columns):
     """Whether loops and the parameters beside those that only make the loops are the same."""
-    for k in range(columns):
-        if s[k] != known[row, k] and k != TILE and k != GROUP and k != STRIPE:
-            return False
-    for k in range(LOOPS_BEGIN, LOOPS_END):  # noqa: SIM110 - compiled
+    for k in range(g.LOOPS_BEGIN, g.LOOPS_END):  # most differ here
         if s[k] != known[row, k]:
+            return False
+    for k in range(columns):  # noqa: SIM110 - compiled
+        if s[k] != known[row, k] and k != g.TILE and k != g.GROUP and k != g.STRIPE:
             return False
     return True
 
@@ -168,7 +137,7 @@ def _gather_misses(sources: str) -> Any:
             return
         kept, columns = known.shape[0], parameters.shape[1]
         for k in range(kept):
-            known[k, LOOPS_END] = -1.0
+            known[k, g.LOOPS_END] = -1.0
         turn = 0
         for row in range(parameters.shape[0]):
             for k in range(columns):
@@ -177,14 +146,14 @@ def _gather_misses(sources: str) -> Any:
             # Schedules often come to the same loops: tiles that are larger than the batch, prefetch distances.
             same = -1
             for k in range(kept):
-                if known[k, LOOPS_END] >= 0.0 and _alike(s, known, k, columns):
-                    same = int(known[k, LOOPS_END])
+                if known[k, g.LOOPS_END] >= 0.0 and _alike(s, known, k, columns):
+                    same = int(known[k, g.LOOPS_END])
                     break
             if same < 0:
                 _judge(s, t, levels, out[row])
-                for k in range(LOOPS_END):
+                for k in range(g.LOOPS_END):
                     known[turn, k] = s[k]
-                known[turn, LOOPS_END] = row
+                known[turn, g.LOOPS_END] = row
                 turn = (turn + 1) % kept
             else:
                 for k in range(out.shape[1]):
@@ -193,11 +162,11 @@ def _gather_misses(sources: str) -> Any:
     return gather_misses
 
 
-gather_misses = _gather_misses(digest(setkernel, gatherstate, gathernest, rowkernel, nearkernel))
+gather_misses = _gather_misses(digest(setkernel, g, gathernest, rowkernel, nearkernel))
 
 
 def misses_of(parameters: Any, levels: int, table: Any) -> Any:
     """Results for rows of parameters: [rows, O_LEVELS + OUT x levels]."""
     out = np.empty((len(parameters), O_LEVELS + OUT * levels))
-    gather_misses(parameters, levels, table, np.empty(STATE), np.empty((_KNOWN, LOOPS_END + 1)), out)
+    gather_misses(parameters, levels, table, np.empty(g.STATE), np.empty((_KNOWN, g.LOOPS_END + 1)), out)
     return out

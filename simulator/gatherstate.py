@@ -48,21 +48,8 @@ FIRST_SUMS, SHARD_SUMS, AGAIN_SUMS, ALL_SUMS, FIRST_CODES, AGAIN_CODES, ALL_ROWS
 """Bytes over all threads: sums written first, of shards beyond the first, read again by later groups, all ways in and out;
 codes and scores read first, again; rows."""
 
-(
-    C_CAPACITY,
-    C_WAYS,
-    C_ADDED,
-    C_INDEX,
-    C_CURVE,
-    C_POINTS,
-    C_PER_WAY,
-    C_LINES,
-    C_ALIGNED,
-    C_SAME,
-    C_SUM_SETS,
-    C_ALIVE,
-    CACHE,
-) = range(13)
+(C_CAPACITY, C_WAYS, C_ADDED, C_INDEX, C_CURVE, C_POINTS, C_PER_WAY, C_LINES, C_ALIGNED, C_SAME, C_SUM_SETS, C_ALIVE,
+ CACHE) = range(13)  # fmt: skip
 """Of one cache of a view, from CACHES on to V_CACHES_END: bytes, ways, ways added by the level inside, level, curve, 1 / bytes
 of a way. LINES: of one piece of a row in a set, ALIGNED: share of its pieces that fall into the same sets, SAME: other rows of
 one table in a set, SUM_SETS: share of the sets that sums of a pass fall into. ALIVE: whether it keeps anything at the

@@ -1,13 +1,14 @@
 """Where accesses hit: miss shares per cache level from reuse distances, in closed form.
 
 An access that comes back after D distinct bytes finds its line in a level of capacity C with a probability that depends
-on x = D / C and on the kind of reuse: a cyclic sweep under LRU keeps everything (x < 1) or nothing (x > 1); uniformly
-random reuse keeps the fitting share 1/x (independent reference model). A spec may give either curve as data, because real
-last-level caches are hashed, partitioned and shared with others.
+on x = D / C: a cyclic sweep under LRU keeps everything (x < 1) or nothing (x > 1). A spec may give the curve as data, because
+real last-level caches are hashed, partitioned and shared with others. Accesses that come back at random bring their miss shares
+(`lookup_reuse`, `randomrows`).
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,13 @@ HIT_QUANTUM = 1e-9
 """Miss shares are rounded to this, so that they are the same on every host."""
 
 
-def _lookup(curve: Curve, x: Any) -> Any:
+@lru_cache(maxsize=64)
+def _columns(curve: Curve) -> tuple[Any, Any]:
+    return np.array([x for x, _ in curve]), np.array([y for _, y in curve])
+
+
+def on_curve(curve: Curve, x: Any) -> Any:
+    """The curve at x: linear between its points, level beyond them."""
     if isinstance(x, float):
         if x <= curve[0][0]:
             return curve[0][1]
@@ -33,7 +40,7 @@ def _lookup(curve: Curve, x: Any) -> Any:
     if len(curve) == 2:
         (x0, y0), (x1, y1) = curve
         return y0 + np.clip((x - x0) / (x1 - x0), 0.0, 1.0) * (y1 - y0)
-    return np.interp(x, [p[0] for p in curve], [p[1] for p in curve])
+    return np.interp(x, *_columns(curve))
 
 
 def cyclic_miss_share(x: Any, curve: Curve = (), ways: Any = 8.0, added_ways: Any = 0.0) -> Any:
@@ -43,22 +50,17 @@ def cyclic_miss_share(x: Any, curve: Curve = (), ways: Any = 8.0, added_ways: An
     Of the ways that the level inside adds, whole ones count: a line that lies there for a part of the round helps no set.
     """
     if curve:
-        return _lookup(curve, x)
-    if np.any(added_ways):
+        return on_curve(curve, x)
+    if added_ways if isinstance(added_ways, float) else np.any(added_ways):
         whole = ways - added_ways + np.floor(added_ways + 1e-9)
         x, ways = x * ways / whole, whole
-    return np.clip((x - 1.0) * (ways + 1.0) / np.maximum(x, 1.0), 0.0, 1.0)
-
-
-def random_miss_share(x: Any, curve: Curve = ()) -> Any:
-    """Share of uniformly random re-accesses that miss; x = footprint / capacity."""
-    if curve:
-        return _lookup(curve, x)
-    return np.maximum(1.0 - 1.0 / np.maximum(x, 1.0), 0.0)
+    if isinstance(x, float) and isinstance(ways, float):  # NumPy takes several times as long for one number
+        return min(max((x - 1.0) * (ways + 1.0) / max(x, 1.0), 0.0), 1.0)
+    return np.minimum(np.maximum((x - 1.0) * (ways + 1.0) / np.maximum(x, 1.0), 0.0), 1.0)
 
 
 def level_miss_share(access: Access, level: LevelResources) -> Any:
-    """Miss share of `access` in one level."""
+    """Miss share in one level of an access that comes round after its reuse distance."""
     distance: Any
     if level.shared is True:
         distance = access.shared_distance_bytes
@@ -66,16 +68,7 @@ def level_miss_share(access: Access, level: LevelResources) -> Any:
         distance = access.core_distance_bytes
     else:
         distance = np.where(level.shared, access.shared_distance_bytes, access.core_distance_bytes)
-    x = distance / level.capacity_bytes
-    cyclic = access.cyclic
-    if isinstance(cyclic, float):
-        if cyclic == 1.0:
-            return cyclic_miss_share(x, level.cyclic_miss_curve, level.ways, level.added_ways)
-        if cyclic == 0.0:
-            return random_miss_share(x, level.random_miss_curve)
-    return cyclic * cyclic_miss_share(x, level.cyclic_miss_curve, level.ways, level.added_ways) + (
-        1.0 - cyclic
-    ) * random_miss_share(x, level.random_miss_curve)
+    return cyclic_miss_share(distance / level.capacity_bytes, level.cyclic_miss_curve, level.ways, level.added_ways)
 
 
 def miss_shares(access: Access, r: Resources) -> list[Any]:
@@ -83,9 +76,11 @@ def miss_shares(access: Access, r: Resources) -> list[Any]:
     shares: list[Any] = []
     for index, level in enumerate(r.levels):
         share = level_miss_share(access, level) if access.misses is None else access.misses[index]
-        if shares:
-            share = np.minimum(share, shares[-1])
-        shares.append(np.rint(share / HIT_QUANTUM) * HIT_QUANTUM)
+        inner = shares[-1] if shares else 1.0
+        if isinstance(share, float) and isinstance(inner, float):
+            shares.append(round(min(share, inner) / HIT_QUANTUM) * HIT_QUANTUM)
+        else:
+            shares.append(np.rint(np.minimum(share, inner) / HIT_QUANTUM) * HIT_QUANTUM)
     return shares
 
 

@@ -37,7 +37,7 @@ def gather_accesses(
     draws = Draws(op.indices, op.rows)
     table, places = _table(draws.table, tuple(level.cyclic_miss_curve for level in r.levels))
     fields = _parameters(op, draws, schedule, r, context, places)
-    shape = np.broadcast_shapes(*(np.shape(value) for value in fields))
+    shape = np.broadcast_shapes(*{np.shape(value) for value in fields})
     parameters = np.empty((*shape, len(fields)))
     for index, value in enumerate(fields):
         parameters[..., index] = value

@@ -269,54 +269,31 @@ def _gather_work(
 
 @dataclass(frozen=True)
 class _Division:
-    """Who works on what in one gather: flags of the split, shares of one worker, shapes of its loop nest."""
+    """Who works on what in one gather: flags of the split, workers, columns of a stripe, contiguous bytes of a row."""
 
     by_tokens: Any
-    by_columns: Any
     by_tables: Any
     workers: Any
-    sharers: Any
-    tokens: Any
-    tables: Any
-    columns: Any
-    tile: Any
     stripe: Any
-    group: Any
-    row_bytes: Any
     piece_bytes: Any
-
-    @property
-    def workers_per_cache(self) -> Any:
-        """Workers on one shared cache."""
-        return np.minimum(self.sharers, self.workers)
 
 
 def _divide(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context) -> _Division:
     batch, threads = context.batch, r.threads
-    by_columns, by_tables = schedule.split == SPLIT_COLUMNS, schedule.split == SPLIT_TABLES
-    by_tokens = schedule.split == SPLIT_TOKENS
+    by_tokens, by_tables = schedule.split == SPLIT_TOKENS, schedule.split == SPLIT_TABLES
+    by_columns = schedule.split == SPLIT_COLUMNS
     element = ELEMENT_BYTES[op.table_dtype]
     columns = np.where(by_columns, np.maximum(op.output / threads, r.line_bytes / element), op.output)
     tables = np.where(by_tables, np.maximum(op.tables / threads, 1.0), op.tables)
-    tokens = np.where(by_tokens, np.maximum(batch / threads, 1.0), batch)
     stripe = np.minimum(schedule.column_stripe, columns)
-    row = columns * element
     return _Division(
         by_tokens=by_tokens,
-        by_columns=by_columns,
         by_tables=by_tables,
         workers=np.where(
             by_tokens, np.minimum(threads, batch), np.where(by_columns, op.output / columns, op.tables / tables)
         ),
-        sharers=sharing(r),
-        tokens=tokens,
-        tables=tables,
-        columns=columns,
-        tile=np.minimum(schedule.token_tile, tokens),
         stripe=stripe,
-        group=np.minimum(schedule.table_group, tables),
-        row_bytes=row,
-        piece_bytes=np.minimum(stripe * element, row),
+        piece_bytes=stripe * element,
     )
 
 

@@ -72,11 +72,12 @@ def _access(probe: Probe, size: Any, r: Resources) -> Access:
     near, copies = probe.footprint_bytes, sharing(r)  # every sharer has an array of its own
     if probe.kind != "rows":
         return Access(size, near, near * copies)
-    if any(level.random_miss_curve for level in r.levels):
-        return Access(size, near, near * copies, cyclic=0.0)
     p = Draws(probe.indices, near / probe.row_bytes).probabilities
-    misses = alike_misses(near, copies, r) if p is None else skewed_misses(p, probe.row_bytes, copies, r)
-    return Access(size, near, near * copies, cyclic=0.0, misses=misses)
+    if p is None or any(level.random_miss_curve for level in r.levels):  # a curve knows of footprints only
+        misses = alike_misses(near, copies, r)
+    else:
+        misses = skewed_misses(p, probe.row_bytes, copies, r)
+    return Access(size, near, near * copies, misses=misses)
 
 
 def nanoseconds_a_line(probe: Probe, seconds: Any) -> Any:

@@ -49,15 +49,13 @@ class Access:
 
     `bytes`: moved in total, over all threads. `core_distance_bytes`: distinct bytes that one core touched since it last
     used the same data (judged against caches that belong to a core). `shared_distance_bytes`: the same as a shared
-    cache instance sees it, over all its sharers. `cyclic`: 1 for a sweep that comes round (LRU keeps nothing once it
-    does not fit), 0 for random reuse (the fitting share hits), or a blend. `misses`: where given, the miss share of
-    each level, known to the lowering from more than one distance.
+    cache instance sees it, over all its sharers. `misses`: where given, the miss share of each level, known to the lowering
+    from more than one distance; else the access is judged as a sweep that comes round.
     """
 
     bytes: Number
     core_distance_bytes: Number
     shared_distance_bytes: Number
-    cyclic: Number = 1.0
     misses: tuple[Number, ...] | None = None
 
 

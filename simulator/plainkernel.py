@@ -8,13 +8,13 @@ Rows are padded to 8 or 16 words; `to_rows` and `from_rows` go between them and 
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numba import njit
 
+from simulator import tagrow
+from simulator.compiled import digest
 from simulator.tagrow import (
     fetch,
     lowest_bit,
@@ -41,13 +41,8 @@ AHEAD = 24
 DIRTY = 1
 
 
-def _fingerprint() -> int:
-    """Hash of the intrinsics' source: numba's cache on disk notices changes of this file alone."""
-    source = Path(__file__).with_name("tagrow.py").read_bytes()
-    return int.from_bytes(hashlib.sha256(source).digest()[:4], "little")
-
-
-def _compiled(fingerprint: int) -> Any:
+def _compiled(sources: str) -> Any:
+    """The entry; `sources`: see `compiled`."""
     options: Any = {"error_model": "numpy", "_nrt": False}  # nothing is allocated: no reference counts
     inlined: Any = njit(forceinline=True, **options)
     jit: Any = njit(cache=True, nogil=True, **options)
@@ -96,7 +91,7 @@ def _compiled(fingerprint: int) -> Any:
     def run_plain(addresses, sizes, kinds, shift, tag_array, shape_array, count_array, last):
         """All accesses of one call (READ or WRITE); returns lines written to memory. `sizes`, `kinds`: one, or one an access.
         last: (line, kind) of the access before."""
-        if fingerprint < 0:
+        if len(sources) == 0:
             return -1
         tags, a, shape, counts = (
             pointer_to(tag_array),
@@ -237,7 +232,7 @@ def _compiled(fingerprint: int) -> Any:
     return run_plain
 
 
-run_plain: Any = _compiled(_fingerprint())
+run_plain: Any = _compiled(digest(tagrow))
 
 
 def plain_shape(levels: list[tuple[int, int]]) -> Any:

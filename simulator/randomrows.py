@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.locality import on_curve
 from simulator.resources import LevelResources, Resources
 
 _ROUNDS = 8
@@ -83,15 +84,19 @@ def _of(value: Any) -> float:
 
 
 def alike_misses(footprint_bytes: Any, copies: Any, r: Resources) -> tuple[Any, ...]:
-    """Miss shares in every level of alike likely rows; numbers may be arrays."""
+    """Miss shares in every level of alike likely rows, or what a spec's `random_miss_curve` says of it; numbers may be arrays."""
     found: list[Any] = []
     for level in r.levels:
         size = footprint_bytes * np.where(level.shared, copies, 1.0)
-        found.append(_alike(size, level, found[-1] if found else 1.0))
+        if level.random_miss_curve:
+            found.append(on_curve(level.random_miss_curve, size / level.capacity_bytes))
+        else:
+            found.append(_alike(size, level, found[-1] if found else 1.0))
     return tuple(found)
 
 
 def _alike(size: Any, level: LevelResources, inner: Any) -> Any:
+    """Miss share in one level of `size` bytes of rows, `inner` of which miss the level inside."""
     share: Any = 0.0
     misses = 1.0 - np.minimum(level.capacity_bytes / size, 1.0)
     if not np.any(level.added_ways):

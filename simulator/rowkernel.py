@@ -16,72 +16,8 @@ from __future__ import annotations
 
 from math import exp, floor, log
 
+from simulator import gatherstate as g
 from simulator.compiled import kernel
-from simulator.gatherstate import (
-    C_ADDED,
-    C_ALIGNED,
-    C_ALIVE,
-    C_CAPACITY,
-    C_CURVE,
-    C_INDEX,
-    C_LINES,
-    C_PER_WAY,
-    C_POINTS,
-    C_SAME,
-    C_SUM_SETS,
-    C_WAYS,
-    CACHE,
-    CACHES,
-    CALLS,
-    DECAY,
-    EDGES,
-    EVICTED,
-    HIT_COLUMNS,
-    HITS,
-    KINDS,
-    LAYERS,
-    N_GROUP,
-    N_STRIPE,
-    N_TABLES,
-    N_UNIT,
-    R_BESIDE,
-    R_CROWD,
-    R_EVEN,
-    R_OWN,
-    R_PACKED,
-    R_POSSIBLE,
-    R_ROWS,
-    ROWS,
-    TILES,
-    V_ALL,
-    V_APART,
-    V_BOTH,
-    V_BUFFERS,
-    V_CACHES_END,
-    V_CODES,
-    V_ENCODE,
-    V_ENCODERS,
-    V_FILLED,
-    V_INNER,
-    V_LINEAR,
-    V_OUTER,
-    V_OWN,
-    V_PACKED,
-    V_PASS,
-    V_PIECE,
-    V_PIECES,
-    V_PIECES_APART,
-    V_READ,
-    V_STRIPES,
-    V_SUM_APART,
-    V_SUM_WIDTH,
-    V_SUMS,
-    V_TOKENS,
-    V_UNIT,
-    V_WEIGHTS,
-    WEIGHTS,
-    WITHIN,
-)
 from simulator.setkernel import kept
 
 GRID_FIRST, GRID_LAST = 0.25, 1e9
@@ -98,12 +34,20 @@ _CLOSE, _NEAR, _FAR = 0.08, 0.15, 4.0
 _CLOSE the next are taken in larger steps."""
 
 
+_ALL_SEEN, _ALL_BACK = 30.0, 40.0
+"""Draws for each row of a table, after which its alike likely rows have all come (within a tile; from tile to tile): shares of
+exp(-30), exp(-40) have not."""
+
+_NEGLIGIBLE = 1e-6
+"""Shares of accesses, and of hits, that are not followed further."""
+
+
 @kernel
 def distinct(s, t, n):
     """U(n): of alike likely rows, or by cubic interpolation in the table: its points g, U at them, its slopes."""
     points = int(t[0])
     if points == 0:
-        return s[ROWS] * (1.0 - exp(n * s[DECAY]))
+        return s[g.ROWS] * (1.0 - exp(n * s[g.DECAY]))
     if n < GRID_FIRST:
         return n / GRID_FIRST * t[2]
     spacing = log(GRID_LAST / GRID_FIRST) / (points - 2)
@@ -131,110 +75,110 @@ def _on_curve(x, t, first, points):
 def found(s, t, c, kinds, swept):
     """Share of the reuse that the cache at c keeps; the first `kinds` of edges count. If the reuse is that of a sweep, a curve
     of the spec is taken instead."""
-    capacity, ways = s[c + C_CAPACITY], s[c + C_WAYS]
-    total = s[R_ROWS] + s[R_EVEN]
-    if swept and s[c + C_POINTS] > 0.0:
-        return 1.0 - _on_curve(total / capacity, t, int(s[c + C_CURVE]), int(s[c + C_POINTS]))
+    capacity, ways = s[c + g.C_CAPACITY], s[c + g.C_WAYS]
+    total = s[g.R_ROWS] + s[g.R_EVEN]
+    if swept and s[c + g.C_POINTS] > 0.0:
+        return 1.0 - _on_curve(total / capacity, t, int(s[c + g.C_CURVE]), int(s[c + g.C_POINTS]))
     if total > _FAR * capacity:
         return 0.0
-    lines = s[c + C_LINES]
-    crowd = max(s[R_CROWD] * s[c + C_ALIGNED], 1.0) * lines
+    lines = s[c + g.C_LINES]
+    crowd = max(s[g.R_CROWD] * s[c + g.C_ALIGNED], 1.0) * lines
     if crowd * 4.0 < ways and total < _NEAR * capacity:
         return 1.0
-    per_way = s[c + C_PER_WAY]
+    per_way = s[c + g.C_PER_WAY]
     scale = per_way / crowd
-    mean = s[R_ROWS] * scale
-    possible = max(s[R_POSSIBLE] * scale, mean + 1e-9)
+    mean = s[g.R_ROWS] * scale
+    possible = max(s[g.R_POSSIBLE] * scale, mean + 1e-9)
     touched = mean / possible
-    even = s[R_EVEN] * per_way
+    even = s[g.R_EVEN] * per_way
     beside = 0.0
-    if s[R_OWN] > 0.0:
-        even = max(even - min(s[R_OWN] * per_way, 1.0), 0.0)
+    if s[g.R_OWN] > 0.0:
+        even = max(even - min(s[g.R_OWN] * per_way, 1.0), 0.0)
     else:
         mean *= 1.0 - 1.0 / max(possible, 1.0)  # of others
-        beside = max(s[R_BESIDE] * s[c + C_ALIGNED], 1.0) * lines - 1.0
+        beside = max(s[g.R_BESIDE] * s[c + g.C_ALIGNED], 1.0) * lines - 1.0
     # Rows are touched or not; those of one table that share a set are drawn instead of each other.
     variance = 1.0 - touched
-    same = s[c + C_SAME]
+    same = s[c + g.C_SAME]
     if same > 0.0 and 1e-9 < touched < 1.0 - 1e-9:
         left = 1.0 - touched
-        variance = max(variance + same / s[ROWS] * log(left) * left * left / touched, 0.0)
+        variance = max(variance + same / s[g.ROWS] * log(left) * left * left / touched, 0.0)
     # Lines of the level inside are spread over the sets by chance; packed arrays lie in some of the sets; each contiguous
     # array has an edge, where sets have one line more.
-    spread = s[c + C_ADDED] * (1.0 - s[c + C_ADDED] / ways) + s[R_PACKED] * per_way * per_way
+    spread = s[c + g.C_ADDED] * (1.0 - s[c + g.C_ADDED] / ways) + s[g.R_PACKED] * per_way * per_way
     for k in range(kinds):
-        part = s[EDGES + 2 * k] * per_way
-        spread += s[EDGES + 2 * k + 1] * (part * (1.0 - part) if part < _EDGE else 1.0 / 6.0)
+        part = s[g.EDGES + 2 * k] * per_way
+        spread += s[g.EDGES + 2 * k + 1] * (part * (1.0 - part) if part < _EDGE else 1.0 / 6.0)
     return kept(ways, crowd, beside, mean, variance, even, spread)
 
 
 @kernel
 def describe(s):
     """Fills what follows of a cache from its size and the view."""
-    for c in range(CACHES, int(s[V_CACHES_END]), CACHE):
-        per_way = s[c + C_WAYS] / s[c + C_CAPACITY]
-        s[c + C_PER_WAY] = per_way
-        s[c + C_LINES] = max(s[V_PIECE] * per_way, 1.0)
+    for c in range(g.CACHES, int(s[g.V_CACHES_END]), g.CACHE):
+        per_way = s[c + g.C_WAYS] / s[c + g.C_CAPACITY]
+        s[c + g.C_PER_WAY] = per_way
+        s[c + g.C_LINES] = max(s[g.V_PIECE] * per_way, 1.0)
         # Pieces of a row lie whole ways apart where that is a multiple of a way: all in the same sets.
-        s[c + C_ALIGNED] = min(s[V_PIECES_APART] * per_way, 1.0)
-        s[c + C_SAME] = s[ROWS] * s[V_PIECE] * per_way - 1.0
-        s[c + C_SUM_SETS] = min(s[V_SUM_WIDTH] / min(s[V_SUM_APART], 1.0 / per_way), 1.0)
+        s[c + g.C_ALIGNED] = min(s[g.V_PIECES_APART] * per_way, 1.0)
+        s[c + g.C_SAME] = s[g.ROWS] * s[g.V_PIECE] * per_way - 1.0
+        s[c + g.C_SUM_SETS] = min(s[g.V_SUM_WIDTH] / min(s[g.V_SUM_APART], 1.0 / per_way), 1.0)
 
 
 @kernel
 def row_hits(s, t):
     """Adds the shares of row accesses that the caches of a view keep to its hits, by age."""
-    if s[V_INNER] > 1.0:
+    if s[g.V_INNER] > 1.0:
         _within(s, t)
-    sharded = s[N_UNIT] < s[N_TABLES]  # a shard's inner tiles come before the next shard
-    if sharded and s[V_OUTER] > s[V_INNER]:
-        _across(s, t, s[V_INNER], s[V_OUTER], s[V_UNIT], True)
-    step = s[V_OUTER] if sharded else s[V_INNER]
-    _across(s, t, step, s[V_TOKENS], s[V_ALL], False)
+    sharded = s[g.N_UNIT] < s[g.N_TABLES]  # a shard's inner tiles come before the next shard
+    if sharded and s[g.V_OUTER] > s[g.V_INNER]:
+        _across(s, t, s[g.V_INNER], s[g.V_OUTER], s[g.V_UNIT], True)
+    step = s[g.V_OUTER] if sharded else s[g.V_INNER]
+    _across(s, t, step, s[g.V_TOKENS], s[g.V_ALL], False)
 
 
 @kernel
 def _within(s, t):
     """Reuses within a pass, by their gaps; sums of the pass fall into some of the sets."""
-    tile, rows = s[V_INNER], s[ROWS]
+    tile, rows = s[g.V_INNER], s[g.ROWS]
     whole = 1.0 - distinct(s, t, tile) / tile
     last, before, gap = 0.0, 0.0, 1.0
-    s[R_POSSIBLE], s[R_OWN] = s[V_OWN] * rows, 0.0
-    s[R_CROWD] = s[R_BESIDE] = s[V_PIECES] / s[V_STRIPES]
-    for c in range(CACHES, int(s[V_CACHES_END]), CACHE):
-        s[c + C_ALIVE] = 1.0
+    s[g.R_POSSIBLE], s[g.R_OWN] = s[g.V_OWN] * rows, 0.0
+    s[g.R_CROWD] = s[g.R_BESIDE] = s[g.V_PIECES] / s[g.V_STRIPES]
+    for c in range(g.CACHES, int(s[g.V_CACHES_END]), g.CACHE):
+        s[c + g.C_ALIVE] = 1.0
     alive = True
     while alive and before < whole and last < tile:
         end = min(max(floor(gap), last + 1.0), tile)
-        if end > 30.0 * rows:
+        if end > _ALL_SEEN * rows:
             end = tile
         share = whole
         if end < tile:
             touched = distinct(s, t, end)
             fresh = distinct(s, t, end + 1.0) - touched
             share = (end - touched + (tile - end) * (1.0 - fresh)) / tile
-            share = share if share < whole - 1e-6 else whole
+            share = share if share < whole - _NEGLIGIBLE else whole
         middle = 0.5 * (last + 1.0 + min(end, last + 1.0 + 2.0 * rows))
-        s[R_ROWS] = s[V_OWN] * distinct(s, t, middle)
-        s[R_PACKED] = s[V_PACKED] * middle * middle
-        codes, sums = s[V_PASS] * middle, s[N_STRIPE] * 4.0 * s[V_APART] * middle
+        s[g.R_ROWS] = s[g.V_OWN] * distinct(s, t, middle)
+        s[g.R_PACKED] = s[g.V_PACKED] * middle * middle
+        codes, sums = s[g.V_PASS] * middle, s[g.N_STRIPE] * 4.0 * s[g.V_APART] * middle
         alive = False
         filled = 0.0
-        for c in range(CACHES, int(s[V_CACHES_END]), CACHE):
-            if s[c + C_ALIVE] == 0.0:
+        for c in range(g.CACHES, int(s[g.V_CACHES_END]), g.CACHE):
+            if s[c + g.C_ALIVE] == 0.0:
                 continue
-            filled = max(filled, (s[R_ROWS] + codes + sums) / s[c + C_CAPACITY])
-            crowded = s[c + C_SUM_SETS]
-            s[R_EVEN] = codes + sums / crowded
+            filled = max(filled, (s[g.R_ROWS] + codes + sums) / s[c + g.C_CAPACITY])
+            crowded = s[c + g.C_SUM_SETS]
+            s[g.R_EVEN] = codes + sums / crowded
             hit = crowded * found(s, t, c, 0, False)
             if crowded < 1.0:
-                s[R_EVEN] = codes
+                s[g.R_EVEN] = codes
                 hit += (1.0 - crowded) * found(s, t, c, 0, False)
-            s[HITS + HIT_COLUMNS * int(s[c + C_INDEX]) + WITHIN] += (share - before) * hit
-            if hit > 1e-6:
+            s[g.HITS + g.HIT_COLUMNS * int(s[c + g.C_INDEX]) + g.WITHIN] += (share - before) * hit
+            if hit > _NEGLIGIBLE:
                 alive = True
             else:
-                s[c + C_ALIVE] = 0.0
+                s[c + g.C_ALIVE] = 0.0
         last, before = end, share
         gap = max(gap * (_RATIO_NEAR if filled < _CLOSE else _RATIO), gap + 1.0)
 
@@ -243,25 +187,25 @@ def _within(s, t):
 def _across(s, t, step, until, walked, inside):
     """Reuses q tiles of `step` tokens later, `until` tokens being a call or, `inside` it, an outer tile: rows of `walked`
     bytes."""
-    per_outer, per_call = s[V_OUTER] / step, until / step
+    per_outer, per_call = s[g.V_OUTER] / step, until / step
     left = distinct(s, t, step) / step  # reuses from an earlier tile
     previous = left * step  # U(q step) - U((q - 1) step)
-    s[R_OWN] = s[R_PACKED] = 0.0
-    s[R_CROWD] = s[R_BESIDE] = s[V_PIECES]
-    for c in range(CACHES, int(s[V_CACHES_END]), CACHE):
-        s[c + C_ALIVE] = 1.0
-    s[V_FILLED] = 1.0
+    s[g.R_OWN] = s[g.R_PACKED] = 0.0
+    s[g.R_CROWD] = s[g.R_BESIDE] = s[g.V_PIECES]
+    for c in range(g.CACHES, int(s[g.V_CACHES_END]), g.CACHE):
+        s[c + g.C_ALIVE] = 1.0
+    s[g.V_FILLED] = 1.0
     q, alive = 1.0, True
     while alive and left > 0.0:
         if inside and q >= per_call:
             break
-        end = max(floor(q * (_RATIO_NEAR if s[V_FILLED] < _CLOSE else _RATIO)), q)
-        s[V_FILLED] = 0.0
+        end = max(floor(q * (_RATIO_NEAR if s[g.V_FILLED] < _CLOSE else _RATIO)), q)
+        s[g.V_FILLED] = 0.0
         after = distinct(s, t, (end + 1.0) * step) - distinct(s, t, end * step)
         mass = max((previous - after) / step, 0.0)
-        if end * step > 0.5 * GRID_LAST or (t[0] == 0.0 and end * step > 40.0 * s[ROWS]):
+        if end * step > 0.5 * GRID_LAST or (t[0] == 0.0 and end * step > _ALL_BACK * s[g.ROWS]):
             mass = left
-        mass = mass if mass < left - 1e-6 else left
+        mass = mass if mass < left - _NEGLIGIBLE else left
         middle = q + 0.4 * (end - q)  # earlier ones are more
         gap = middle * step
         touched = distinct(s, t, gap)
@@ -270,8 +214,8 @@ def _across(s, t, step, until, walked, inside):
         more = max(crossed - calls, 0.0)
         if inside:
             calls, more = 0.0, min(crossed, 1.0)
-        for c in range(CACHES, int(s[V_CACHES_END]), CACHE):
-            s[c + C_ALIVE] *= 0.5  # whoever keeps something is set to 1 again
+        for c in range(g.CACHES, int(s[g.V_CACHES_END]), g.CACHE):
+            s[c + g.C_ALIVE] *= 0.5  # whoever keeps something is set to 1 again
         if calls < 1.0 and more < 1.0:
             # Of those that stay in the call, some stay in the outer tile.
             encoded = 0.0 if inside else 1.0 - max(1.0 - middle / per_outer, 0.0) / (1.0 - more)
@@ -279,20 +223,20 @@ def _across(s, t, step, until, walked, inside):
                 share = mass * (1.0 - more) * (encoded if outer else 1.0 - encoded)
                 if share > 0.0:
                     _between_tiles(s, gap, touched, walked, step, outer)
-                    _add(s, t, TILES, share, q == 1.0)
+                    _add(s, t, g.TILES, share, q == 1.0)
         for part in range(2):
             several = calls + part
             share = mass * (more if part else 1.0 - more)
             if several < 1.0 or share <= 0.0 or inside:
                 continue
-            other = distinct(s, t, several * s[V_TOKENS])
+            other = distinct(s, t, several * s[g.V_TOKENS])
             _between_calls(s, touched, other, walked)
-            swept = several == 1.0 and (s[LAYERS] > 1.0 or q == 1.0)
-            _add(s, t, CALLS, share, swept)
+            swept = several == 1.0 and (s[g.LAYERS] > 1.0 or q == 1.0)
+            _add(s, t, g.CALLS, share, swept)
         alive = False
-        for c in range(CACHES, int(s[V_CACHES_END]), CACHE):
-            s[c + C_ALIVE] = 1.0 if s[c + C_ALIVE] == 1.0 else 0.0
-            alive = alive or s[c + C_ALIVE] == 1.0
+        for c in range(g.CACHES, int(s[g.V_CACHES_END]), g.CACHE):
+            s[c + g.C_ALIVE] = 1.0 if s[c + g.C_ALIVE] == 1.0 else 0.0
+            alive = alive or s[c + g.C_ALIVE] == 1.0
         left -= mass
         previous = after
         q = end + 1.0
@@ -301,45 +245,47 @@ def _across(s, t, step, until, walked, inside):
 @kernel
 def _between_tiles(s, gap, touched, walked, step, encoded):
     """What lies in between within a call, without or with encoding of an outer tile."""
-    span = min(gap, s[V_TOKENS])
-    even = s[V_LINEAR] * span + s[V_ENCODE] if encoded else s[V_SUMS] * span + min(gap + step, s[V_OUTER]) * s[V_READ]
-    if (
-        s[N_UNIT] > s[N_GROUP]
-    ):  # sums of the stripe were touched by later groups of the one and earlier ones of the other tile
-        even += min(step, s[V_TOKENS] - span) * s[V_SUMS] / s[V_STRIPES]
-    s[R_ROWS], s[R_POSSIBLE], s[R_EVEN] = walked * touched, walked * s[ROWS], even
+    span = min(gap, s[g.V_TOKENS])
+    if encoded:
+        even = s[g.V_LINEAR] * span + s[g.V_ENCODE]
+    else:
+        even = s[g.V_SUMS] * span + min(gap + step, s[g.V_OUTER]) * s[g.V_READ]
+    if s[g.N_UNIT] > s[g.N_GROUP]:
+        # Sums of the stripe were touched by later groups of the one and earlier ones of the other tile.
+        even += min(step, s[g.V_TOKENS] - span) * s[g.V_SUMS] / s[g.V_STRIPES]
+    s[g.R_ROWS], s[g.R_POSSIBLE], s[g.R_EVEN] = walked * touched, walked * s[g.ROWS], even
     edges(s, span, encoded, 0.0, encoded)
 
 
 @kernel
 def _between_calls(s, touched, other, walked):
     """What lies in between across calls of a layer: all other layers, what others evict."""
-    layers = s[LAYERS]
-    s[R_ROWS] = walked * touched + (layers - 1.0) * s[V_ALL] * other
-    s[R_POSSIBLE] = (walked + (layers - 1.0) * s[V_ALL]) * s[ROWS]
-    s[R_EVEN] = s[V_BOTH] * s[V_TOKENS] + s[V_ENCODE] + (layers - 1.0) * s[V_WEIGHTS] + layers * s[EVICTED]
-    edges(s, s[V_TOKENS], layers, layers, 1.0)
+    layers = s[g.LAYERS]
+    s[g.R_ROWS] = walked * touched + (layers - 1.0) * s[g.V_ALL] * other
+    s[g.R_POSSIBLE] = (walked + (layers - 1.0) * s[g.V_ALL]) * s[g.ROWS]
+    s[g.R_EVEN] = s[g.V_BOTH] * s[g.V_TOKENS] + s[g.V_ENCODE] + (layers - 1.0) * s[g.V_WEIGHTS] + layers * s[g.EVICTED]
+    edges(s, s[g.V_TOKENS], layers, layers, 1.0)
 
 
 @kernel
 def edges(s, tokens, weights, evicted, encoded):
     """The contiguous arrays of what was encoded, and of so many tokens, weights and evictions."""
-    s[EDGES], s[EDGES + 1] = s[WEIGHTS], weights
-    s[EDGES + 2], s[EDGES + 3] = s[EVICTED], evicted
-    s[EDGES + 4], s[EDGES + 5] = 0.5 * s[V_LINEAR] * tokens, 2.0
-    s[EDGES + 6], s[EDGES + 7] = 0.2 * s[V_BUFFERS] / s[V_ENCODERS], 5.0 * encoded * s[V_ENCODERS]
-    s[EDGES + 8], s[EDGES + 9] = s[V_CODES] / 3.0, encoded
+    s[g.EDGES], s[g.EDGES + 1] = s[g.WEIGHTS], weights
+    s[g.EDGES + 2], s[g.EDGES + 3] = s[g.EVICTED], evicted
+    s[g.EDGES + 4], s[g.EDGES + 5] = 0.5 * s[g.V_LINEAR] * tokens, 2.0
+    s[g.EDGES + 6], s[g.EDGES + 7] = 0.2 * s[g.V_BUFFERS] / s[g.V_ENCODERS], 5.0 * encoded * s[g.V_ENCODERS]
+    s[g.EDGES + 8], s[g.EDGES + 9] = s[g.V_CODES] / 3.0, encoded
 
 
 @kernel
 def _add(s, t, age, share, swept):
     """Adds what the caches keep. A spec's curve is that of a sweep: it holds for rows that all come back
     after one tile or call (`swept`); of rows that come back at random any replacement keeps what fits."""
-    for c in range(CACHES, int(s[V_CACHES_END]), CACHE):
-        if s[c + C_ALIVE] == 0.0:
+    for c in range(g.CACHES, int(s[g.V_CACHES_END]), g.CACHE):
+        if s[c + g.C_ALIVE] == 0.0:
             continue
-        s[V_FILLED] = max(s[V_FILLED], (s[R_ROWS] + s[R_EVEN]) / s[c + C_CAPACITY])
-        hit = found(s, t, c, KINDS, swept)
-        s[HITS + HIT_COLUMNS * int(s[c + C_INDEX]) + age] += share * hit
-        if hit > 1e-6:
-            s[c + C_ALIVE] = 1.0
+        s[g.V_FILLED] = max(s[g.V_FILLED], (s[g.R_ROWS] + s[g.R_EVEN]) / s[c + g.C_CAPACITY])
+        hit = found(s, t, c, g.KINDS, swept)
+        s[g.HITS + g.HIT_COLUMNS * int(s[c + g.C_INDEX]) + age] += share * hit
+        if hit > _NEGLIGIBLE:
+            s[c + g.C_ALIVE] = 1.0

@@ -1,8 +1,4 @@
-"""Statistics of independent draws of rows from a table: how many are distinct, how many a cache still has.
-
-Over n draws a table of R rows has U(n) = sum 1 - (1 - p)^n distinct ones (Denning 1968). The rows used last fill a cache of C
-rows after n draws with U(n) = C, and a row that was not drawn in those misses (Che, Tung and Wang 2002).
-"""
+"""Independent draws of rows from a table: n of them touch U(n) = sum 1 - (1 - p)^n distinct rows (Denning 1968)."""
 
 from __future__ import annotations
 

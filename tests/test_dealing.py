@@ -63,7 +63,7 @@ def test_a_shared_link_idles_only_while_all_cores_compute(cores: float, toleranc
     r = broadcastable(resolve(load_machine("amd-epyc-9755"), cores))
     r = replace(r, kernel_overlap=(1.0, 1.0), loaded_latency=(), dram_row_cycle_seconds=0.0, link_bytes_per_second=4e9)
     size = 64e6 * cores
-    stream = Stream("rows", "rows", (Access(size, 1e12, 1e12, 0.0),), uops_per_line=1.0, array_bytes=1.0)
+    stream = Stream("rows", "rows", (Access(size, 1e12, 1e12),), uops_per_line=1.0, array_bytes=1.0)
     link = size / 4e9
     for part in (0.5, 1.0):
         phase = Phase("phase", Work(chain_cycles=part * link * cores * r.vector_hz), (stream,))
@@ -79,7 +79,7 @@ def test_a_shared_link_idles_only_while_all_cores_compute(cores: float, toleranc
 def test_rare_misses_stall_windows_as_in_the_event_engine(row_bytes: float, miss: float) -> None:
     r = broadcastable(resolve(load_machine("amd-epyc-9755"), 1.0))
     shares = (*(1.0 for _ in r.levels[1:]), miss)
-    stream = Stream("rows", "rows", (Access(64e6, 0.0, 0.0, 0.0, shares),), row_bytes=row_bytes, array_bytes=1.0)
+    stream = Stream("rows", "rows", (Access(64e6, 0.0, 0.0, shares),), row_bytes=row_bytes, array_bytes=1.0)
     phase = Phase("phase", Work(load_bytes=64e6), (stream,))
     closed = float(phase_time(phase, r).total)
     seconds = [run_phases((phase,), r, EventOptions(packets=200_000, seed=seed)).seconds for seed in (0, 1)]

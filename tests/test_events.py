@@ -206,7 +206,7 @@ def test_siblings_hide_latency_behind_arithmetic() -> None:
         broadcastable(resolve(CPU, 1.0)), kernel_overlap=(1.0, 1.0), loaded_latency=(), dram_row_cycle_seconds=0.0
     )
     size = 64e6
-    stream = Stream("rows", "rows", (Access(size, 1e12, 1e12, 0.0),), uops_per_line=1.0, array_bytes=1.0)
+    stream = Stream("rows", "rows", (Access(size, 1e12, 1e12),), uops_per_line=1.0, array_bytes=1.0)
     wait = float(phase_time(Phase("wait", Work(), (stream,)), r).total)
     both = Phase("both", Work(chain_cycles=wait * r.vector_hz), (stream,))
     one, two = (run_phases((both,), r, replace(FEW, smt=n)).seconds for n in (1, 2))
@@ -223,7 +223,7 @@ def test_siblings_hide_latency_behind_arithmetic() -> None:
 
 def test_dynamic_scheduling_trades_imbalance_for_grabs() -> None:
     r = broadcastable(resolve(CPU, 8.0))
-    stream = Stream("rows", "rows", (Access(64e6, 1e12, 1e12, 0.0),), uops_per_line=1.0, array_bytes=1.0)
+    stream = Stream("rows", "rows", (Access(64e6, 1e12, 1e12),), uops_per_line=1.0, array_bytes=1.0)
     uneven = Phase("rows", Work(), (stream,), imbalance=4 / 3)  # 12 units on 8 cores
     balanced = replace(uneven, imbalance=1.0)
     static, even = (run_phases((phase,), r, FEW) for phase in (uneven, balanced))

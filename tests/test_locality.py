@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
+from simulator.compiled import digest
 from simulator.gatherstate import DECAY, ROWS, STATE
-from simulator.locality import cyclic_miss_share, miss_shares, random_miss_share
+from simulator.locality import cyclic_miss_share, miss_shares
 from simulator.lowering import Context
 from simulator.microbench import Probe, probe_phase
 from simulator.predict import lower
-from simulator.randomrows import skewed_misses
+from simulator.randomrows import alike_misses, skewed_misses
 from simulator.resources import broadcastable, resolve
 from simulator.rowkernel import distinct
 from simulator.rowreuse import Draws
@@ -51,8 +54,9 @@ def test_a_cyclic_sweep_keeps_everything_or_nothing() -> None:
 
 
 def test_random_lines_keep_the_fitting_share() -> None:
-    assert random_miss_share(4.0) == pytest.approx(0.75)
-    assert random_miss_share(0.5) == 0.0
+    cpu = small_machine((8 * KIB, 64 * KIB, 512 * KIB), (8, 8, 16), 1, "inclusive")
+    r = resolve(cpu, 1.0)
+    assert alike_misses(32.0 * KIB, 1.0, r) == pytest.approx((0.75, 0.0, 0.0))
 
 
 @pytest.mark.parametrize("tokens", [1.0, 7.0, 64.0, 1000.0])
@@ -169,3 +173,59 @@ def test_a_measured_curve_overrides_the_closed_form() -> None:
     r = broadcastable(resolve(measured, 1.0))
     access = probe_phase(Probe("sweep", 100.0 * 512 * KIB), r).streams[0].accesses[0]
     assert float(miss_shares(access, r)[-1]) == 0.5
+
+
+def test_a_measured_curve_of_random_reuse_overrides_the_fitting_share() -> None:
+    cpu = small_machine((8 * KIB, 64 * KIB, 512 * KIB), (8, 8, 16), 1, "inclusive")
+    assert cpu.caches.L3 is not None
+    curve = ((0.5, 0.0), (10.0, 0.9))
+    measured = replace(cpu, caches=replace(cpu.caches, L3=replace(cpu.caches.L3, random_miss_curve=curve)))
+    r = broadcastable(resolve(measured, 1.0))
+    for indices in (UNIFORM, ZIPF):
+        access = probe_phase(Probe("rows", 20.0 * 512 * KIB, 64.0, indices=indices), r).streams[0].accesses[0]
+        assert float(miss_shares(access, r)[-1]) == pytest.approx(0.9)
+
+
+def curved(points: tuple[tuple[float, float], ...]) -> Any:
+    """Resources of the small machine with a curve of sweeps on its last level."""
+    cpu = small_machine((8 * KIB, 64 * KIB, 512 * KIB), (8, 8, 16), 1, "inclusive")
+    assert cpu.caches.L3 is not None
+    measured = replace(cpu, caches=replace(cpu.caches, L3=replace(cpu.caches.L3, cyclic_miss_curve=points)))
+    return broadcastable(resolve(measured, 1.0))
+
+
+def test_a_curve_of_sweeps_holds_for_swept_rows_and_not_for_those_that_come_back_at_random() -> None:
+    """First touches of a call: of 4096 tokens, all rows come round; of four, a row seldom comes back in the next call."""
+    op = LookupFfn(64.0, 256.0, 32.0, 64.0, block=16.0, stages=2.0)  # 2 MiB of rows a layer
+    measured, closed = curved(((0.1, 0.37), (100.0, 0.37))), curved(())
+
+    def first_touches(r: Any, batch: float, layers: float) -> float:
+        gather = next(p for p in lower(op, NAMED["v1"], r, Context(batch, layers, 0.0)) if p.name == "gather")
+        return float(miss_shares(gather.streams[0].accesses[3], r)[-1])
+
+    assert first_touches(closed, 4096.0, 4.0) == 1.0
+    assert first_touches(measured, 4096.0, 4.0) == pytest.approx(0.37, abs=1e-6)
+    next_call = 1.0 - (1.0 - 1.0 / 64.0) ** 4
+    assert first_touches(closed, 4.0, 1.0) > 0.7
+    assert first_touches(measured, 4.0, 1.0) == pytest.approx(first_touches(closed, 4.0, 1.0), abs=next_call)
+
+
+def test_the_digest_of_compiled_functions_follows_the_files(tmp_path: Path) -> None:
+    source = tmp_path / "callee.py"
+    module = ModuleType("callee")
+    module.__file__ = str(source)
+    source.write_text("A = 1\n")
+    before = digest(module)
+    assert digest(module) == before
+    source.write_text("A = 2\n")
+    assert digest(module) != before
+
+
+def test_a_cache_that_keeps_all_reuses_misses_none_at_any_age() -> None:
+    """However reuses are taken together: the larger of these caches was once said to miss some that the smaller one kept."""
+    op = LookupFfn(512.0, 512.0, 128.0, 256.0, block=64.0, stages=4.0, table_dtype="int8", projection_dtype="int16")
+    for size in (96 << 20, 192 << 20, 1 << 30):
+        r = broadcastable(resolve(small_machine((32 << 10, 256 << 10, size), (8, 8, 16), 1), 1.0))
+        schedule = replace(NAMED["v2"], column_stripe=64.0, prefetch_bytes=0.0)
+        gather = next(p for p in lower(op, schedule, r, Context(64.0, 1.0, 0.0)) if p.name == "gather")
+        assert max(float(miss_shares(access, r)[-1]) for access in gather.streams[0].accesses) <= 1e-6
