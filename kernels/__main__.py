@@ -121,7 +121,7 @@ def run(operator: str, json_file: Path | None, **options: int | str | bool | Non
 
 
 @kernels.command()
-@click.argument("what", type=click.Choice(["memory", "peak", "stages"]), required=False)
+@click.argument("what", type=click.Choice(["memory", "peak", "sharing", "stages"]), required=False)
 @click.option("--compare", is_flag=True, help="Look-up against GEMM, every pair of precisions, interleaved (minutes).")
 @click.option("--batches", default="1,8,64,512,4096", show_default=True, help="Tokens a call, for --compare.")
 @click.option("--threads", default="1,2", show_default=True, help="Threads, for --compare.")
@@ -131,11 +131,11 @@ def run(operator: str, json_file: Path | None, **options: int | str | bool | Non
 def bench(
     what: str | None, compare: bool, batches: str, threads: str, resume: bool, quick: bool, json_file: Path | None
 ) -> None:
-    """Microbenchmarks (memory, peak), stages of the layer against their bounds, or look-up against GEMM (--compare)."""
+    """Microbenchmarks (memory, peak, sharing), stages of the layer against their bounds, or look-up against GEMM (--compare)."""
     from simulator.cli_common import fail
 
     if compare == (what is not None):
-        fail("bench: give one of memory, peak, stages and --compare", 2)
+        fail("bench: give one of memory, peak, sharing, stages and --compare", 2)
     if compare:
         _compare(_numbers("batches", batches), _numbers("threads", threads), resume, quick, json_file)
     else:
@@ -207,7 +207,8 @@ def _microbenchmarks(what: str, quick: bool, json_file: Path | None) -> None:
     from kernels.library import KernelError
     from kernels.peak import peak_probes
     from kernels.probe import PORT_BOUND_SHARE, memory_probes
-    from kernels.probetables import memory_tables, peak_tables, stage_tables
+    from kernels.probetables import memory_tables, peak_tables, sharing_tables, stage_tables
+    from kernels.sharing import sharing_probes
     from kernels.stages import stage_benchmarks
     from simulator.cli_common import console, fail, write_json
 
@@ -216,6 +217,8 @@ def _microbenchmarks(what: str, quick: bool, json_file: Path | None) -> None:
             record, tables = memory_probes(quick=quick), memory_tables
         elif what == "peak":
             record, tables = peak_probes(), peak_tables
+        elif what == "sharing":
+            record, tables = sharing_probes(quick=quick), sharing_tables
         else:
             record, tables = stage_benchmarks(rounds=7 if quick else 21), stage_tables
     except (BuildError, KernelError) as error:

@@ -59,6 +59,21 @@ def peak_tables(record: Mapping[str, Any]) -> list[Table]:
     return [rates, latencies, threads]
 
 
+def sharing_tables(record: Mapping[str, Any]) -> list[Table]:
+    """Hand-overs of a line by pair of CPUs, and increments of a line by number of cores."""
+    pairs = plain_table("Line hand-over", "CPUs", "ns one way", "fastest", "IQR")
+    for p in record["hand_overs"]:
+        pairs.add_row("-".join(map(str, p["cpus"])), *_nanoseconds(p["seconds"]))
+    counters = plain_table("\nA counter in one line", "cores", "work", "ns an increment", "fastest", "IQR")
+    for c in record["counters"]:
+        counters.add_row(f"{c['threads']}", f"{c['work_additions']}", *_nanoseconds(c["seconds"]))
+    return [pairs, counters]
+
+
+def _nanoseconds(seconds: Mapping[str, float]) -> list[str]:
+    return [number(seconds[key] * 1e9) for key in ("median", "minimum", "iqr")]
+
+
 def stage_tables(record: Mapping[str, Any]) -> list[Table]:
     """Stages of the layer, what bounds them, and how near they come."""
     table = plain_table("Stages, one thread, hot", "stage", "dtype", "us/token", "IQR", "least", "share", "bound")

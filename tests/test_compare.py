@@ -131,8 +131,8 @@ def test_files_that_cannot_be_resumed_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "give one of memory, peak, stages and --compare"),
-        (("memory", "--compare"), "give one of memory, peak, stages and --compare"),
+        ((), "give one of memory, peak, sharing, stages and --compare"),
+        (("memory", "--compare"), "give one of memory, peak, sharing, stages and --compare"),
         (("--compare", "--batches", "8,x"), "--batches: whole numbers from 1"),
         (("--compare", "--threads", "0"), "--threads: whole numbers from 1"),
         (("--compare", "--resume"), "--resume needs --json FILE"),

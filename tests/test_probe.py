@@ -30,6 +30,8 @@ from kernels.probe import (
     measure,
     memory_probes,
 )
+from kernels.probetables import sharing_tables
+from kernels.sharing import SharingTask, shared_line, sharing_probes
 from kernels.timing import MemoryTask, clock_hertz, rounds, spread, usable_cpus
 
 
@@ -231,3 +233,26 @@ def test_a_spread_is_median_minimum_and_quartile_distance() -> None:
     found = spread([5.0, 1.0, 2.0, 3.0, 4.0])
     assert (found.median, found.minimum, found.iqr, found.repeats) == (3.0, 1.0, 2.0, 5)
     assert spread([7.0]).iqr == 0.0
+
+
+def test_a_line_goes_round_and_counts_exactly() -> None:
+    cpus = usable_cpus()[:2]
+    owner, line = shared_line()
+    value = owner[line - owner.ctypes.data :][:8].view(np.int64)
+    for symbol in ("sharing_token", "sharing_count"):
+        value[0] = 0
+        tasks = [SharingTask(line, thread, len(cpus), 500, 3) for thread in range(len(cpus))]
+        _, done = rounds(function("sharing", symbol), tasks, cpus, 3)
+        assert done == [500 * len(cpus)] * 3
+        assert value[0] == 3 * 500 * len(cpus)
+
+
+def test_sharing_probes_give_a_record_of_every_pair() -> None:
+    record = sharing_probes(quick=True)
+    cpus = record["cpus"]
+    assert {tuple(p["cpus"]) for p in record["hand_overs"]} >= {(cpus[0], other) for other in cpus[1:]}
+    assert record["counters"][0]["threads"] == 1
+    assert all(0 < c["seconds"]["minimum"] <= c["seconds"]["median"] for c in record["counters"])
+    for table in sharing_tables(record):
+        assert table.row_count > 0 or len(cpus) == 1
+    json.dumps(record)
