@@ -103,7 +103,9 @@ class _Planner:
     def _curve(self) -> LoadCurve:
         r = self.r
         shares, multiples = zip(*r.loaded_latency, strict=True)
-        used = np.linspace(0.0, 1.0, CURVE_POINTS + 1)
+        used = np.linspace(
+            0.0, float(r.memory_channel_headroom), CURVE_POINTS + 1
+        )  # stations are busy at their own rate
         added = (np.interp(used, shares, multiples) - 1.0) * r.memory_latency_seconds
         window = picoseconds(CURVE_WINDOW * r.memory_latency_seconds)
         return LoadCurve(window, self.place.channels, tuple(picoseconds(x) for x in added))
@@ -136,7 +138,7 @@ class _Planner:
         if "banks" in index:
             opened = size / r.dram_row_bytes if source.stream.pattern == "sequential" else 1.0
             stops.append(Stop(index["banks"], picoseconds(r.dram_row_cycle_seconds * min(opened, 1.0))))
-        channel = r.memory_bytes_per_second / self.place.sockets / self.place.channels
+        channel = r.memory_bytes_per_second * r.memory_channel_headroom / self.place.sockets / self.place.channels
         stops.append(Stop(index["channel"], picoseconds(size / channel), self.place.banks))
         return tuple(stops)
 
@@ -270,10 +272,10 @@ class _Planner:
             works.append(CoreWork(core, lanes, offset, picoseconds(part * lonely), picoseconds(part * handed)))
         if self.options.scheduling == "static" or len(parts) == 1:
             return tuple(works), extend, None
-        return self._dynamic(works, items, kinds, parts, sample, extend, draw)
+        return self._dynamic(items, kinds, parts, sample, extend, draw)
 
-    def _dynamic(self, works: list[CoreWork], items: list[_Item], kinds: list[Kind], parts: list[float], sample: int,
-                 extend: tuple[int, int], draw: _Draw) -> tuple[tuple[CoreWork, ...], tuple[int, int], Units]:  # fmt: skip
+    def _dynamic(self, items: list[_Item], kinds: list[Kind], parts: list[float], sample: int, extend: tuple[int, int],
+                 draw: _Draw) -> tuple[tuple[CoreWork, ...], tuple[int, int], Units]:  # fmt: skip
         """All packets in pieces; as many as there are, or fewer with the cost of a grab in proportion."""
         r, everything = self.r, sum(parts)
         wanted = self.options.units or UNITS_A_CORE * len(parts)
@@ -281,17 +283,22 @@ class _Planner:
             wanted = min(wanted, int(everything * (1.0 / (1.0 - everything / len(parts)))))
         total = max(1, round(sample * everything))
         count = max(1, min(wanted, total // UNIT_PACKETS))
-        whole = self._lanes(0, items, kinds, total, draw)
-        pieces = tuple(tuple(_slice(lane, i, count) for lane in whole) for i in range(count))
-        start = max(works, key=lambda work: len(work.lanes))
-        empty = tuple(replace(lane, kinds=(), choices=()) for lane in start.lanes)
+        sides = sorted({self.place.socket(core) for core in range(len(parts))})
+        first = {side: next(core for core in range(len(parts)) if self.place.socket(core) == side) for side in sides}
+        both = [self._both_lanes(first[side], items, kinds, total, draw) for side in sides]
+        used = [lane for lane in (0, 1) if any(whole[lane].kinds for whole in both)]
+        pieces = tuple(
+            tuple(tuple(_slice(whole[lane], i, count) for lane in used) for i in range(count)) for whole in both
+        )
+        empty = tuple(replace(both[0][lane], kinds=(), choices=()) for lane in used)
         up, down = extend
         hand_over = float(hand_over_seconds(r, float(len(parts)))) * (wanted / count) * (down / max(up, 1))
         ready = tuple(
             CoreWork(core, empty, int(draw.below(max(empty[0].ramp_ps // empty[0].ramp_steps, 1), 1)[0]))
             for core in range(len(parts))
         )
-        return ready, extend, Units(self.place.first["counter"], picoseconds(hand_over), pieces)
+        which = tuple(sides.index(self.place.socket(core)) for core in range(len(parts)))
+        return ready, extend, Units(self.place.first["counter"], picoseconds(hand_over), which, pieces)
 
     def _lonely(self, items: list[_Item], kinds: list[Kind], sample: int) -> float:
         """Seconds that misses too rare for the sample stall: each alone for its whole latency."""
@@ -305,13 +312,21 @@ class _Planner:
         return stall
 
     def _lanes(self, core: int, items: list[_Item], kinds: list[Kind], packets: int, draw: _Draw) -> tuple[Lane, ...]:
+        """The lanes of one core that carry something."""
+        return tuple(lane for lane in self._both_lanes(core, items, kinds, packets, draw) if lane.kinds)
+
+    def _both_lanes(
+        self, core: int, items: list[_Item], kinds: list[Kind], packets: int, draw: _Draw
+    ) -> tuple[Lane, Lane]:
         """`packets` packets of one core in both lanes, in the proportions of `items`."""
         away = self._remote_share(core)
         part = {"remote": away, "local": 1.0 - away}
         counts = _counts([item.packets * part.get(item.where, 1.0) for item in items], packets)
         chosen = [(item, n) for item, n in zip(items, counts, strict=True) if n]
-        lanes = (self._lane(core, [(i, n) for i, n in chosen if i.lane == lane], kinds, draw) for lane in (0, 1))
-        return tuple(lane for lane in lanes if lane.kinds)
+        demand, prefetch = (
+            self._lane(core, [(i, n) for i, n in chosen if i.lane == lane], kinds, draw) for lane in (0, 1)
+        )
+        return demand, prefetch
 
     def _extend(self, items: list[_Item], kinds: list[Kind], sample: int) -> tuple[int, int]:
         """Real over sampled time of the slowest core, nobody else on the machine and all memory near."""

@@ -107,12 +107,14 @@ class CoreWork:
 
 @dataclass(frozen=True)
 class Units:
-    """Dynamic scheduling: `pieces` (packets by lane) that cores take from a counter in a shared line, whose way to the next core
-    keeps `station` busy for `grab_ps`."""
+    """Dynamic scheduling: pieces of work that cores take from a counter in a shared line, whose way to the next core keeps
+    `station` busy for `grab_ps`. `pieces[side][piece]`: packets by lane, as a core of that side (a socket) meets them, to which
+    some memory is near and other memory far. `sides`: of each work of the phase."""
 
     station: int
     grab_ps: int
-    pieces: tuple[tuple[Lane, ...], ...]
+    sides: tuple[int, ...]
+    pieces: tuple[tuple[tuple[Lane, ...], ...], ...]
 
 
 @dataclass(frozen=True)
@@ -244,13 +246,27 @@ def _check_phase(program: EventProgram, phase: ProgramPhase, place: str) -> None
             raise ProgramError(f"{place}.kinds[{index}]: norm must exist, charge be at most {CREDITS}")
         if any(stop.divisor < 1 or stop.spread < 1 or stop.count < 1 for stop in kind.route):
             raise ProgramError(f"{place}.kinds[{index}].route: divisor, spread and count must be at least 1")
-    pieces = phase.dynamic.pieces if phase.dynamic else ()
     for index, work in enumerate(phase.works):
         if work.core >= program.cores:
             raise ProgramError(f"{place}.works[{index}].core: there are {program.cores} cores")
         groups = program.groups[work.core]
-        for lane in (*work.lanes, *(lane for piece in pieces for lane in piece)):
+        for lane in (*work.lanes, *(lane for piece in _pieces(phase, index, place) for lane in piece)):
             _check_lane(program, phase, lane, groups, f"{place}.works[{index}]")
+
+
+def _pieces(phase: ProgramPhase, index: int, place: str) -> tuple[tuple[Lane, ...], ...]:
+    """Pieces that work `index` may take."""
+    units = phase.dynamic
+    if units is None:
+        return ()
+    if len(units.sides) != len(phase.works) or len({len(pieces) for pieces in units.pieces}) != 1:
+        raise ProgramError(f"{place}.dynamic: sides must have one entry for each work, and all sides as many pieces")
+    if units.sides[index] >= len(units.pieces):
+        raise ProgramError(f"{place}.dynamic.sides[{index}]: there are {len(units.pieces)} sides")
+    pieces = units.pieces[units.sides[index]]
+    if any(len(piece) != len(phase.works[index].lanes) for piece in pieces):
+        raise ProgramError(f"{place}.dynamic: pieces must have as many lanes as the work that takes them")
+    return pieces
 
 
 def _check_lane(program: EventProgram, phase: ProgramPhase, lane: Lane, groups: tuple[int, ...], place: str) -> None:

@@ -142,8 +142,8 @@ class _PhaseSimulation:
             self.lanes.append(self._start(work, program.groups[work.core]))
         self.units = phase.dynamic
         self.taken = 0
-        for work, states in zip(phase.works, self.lanes, strict=True):
-            self.environment.process(self._core(work, states))
+        for index, (work, states) in enumerate(zip(phase.works, self.lanes, strict=True)):
+            self.environment.process(self._core(index, work, states))
 
     def _compiled(self, kind: Kind) -> tuple[Any, ...]:
         """Fields in the order in which `_issue` and `_travel` take them apart, with the hold and the end of an idle packet."""
@@ -165,14 +165,15 @@ class _PhaseSimulation:
             states.append(state)
         return states
 
-    def _core(self, work: CoreWork, lanes: list[_LaneState]) -> Any:
+    def _core(self, index: int, work: CoreWork, lanes: list[_LaneState]) -> Any:
         """A core as a process: it issues what it has; under dynamic scheduling it takes pieces until none is left."""
         yield self.environment.timeout(0)
         for lane, own in zip(lanes, work.lanes, strict=True):
             self._load(lane, own.kinds, own.choices)
         units = self.units
-        while units is not None and self.taken < len(units.pieces):
-            piece = units.pieces[self.taken]
+        pieces = units.pieces[units.sides[index]] if units is not None else ()
+        while units is not None and self.taken < len(pieces):
+            piece = pieces[self.taken]
             self.taken += 1
             grab = self.stations.enter(units.station, units.grab_ps, self.environment.now) + units.grab_ps
             for lane in lanes:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.machine import CacheLevel, Curve, Machine, MatrixUnit, Memory, interpolate_log
+from simulator.machine import CacheLevel, Curve, Machine, MatrixUnit, interpolate_log
 
 Number = Any
 """A float, or an array that broadcasts (points x schedules)."""
@@ -110,6 +110,8 @@ class Resources:
     """Fabric of one socket between last level and memory; infinity: not modelled."""
     memory_channels: Number
     """Of one socket."""
+    memory_channel_headroom: Number
+    """Rate of a channel that is never idle over its share of memory_bytes_per_second, see `_channel_headroom`."""
     dram_banks: Number
     """Of one channel, over its ranks."""
     dram_row_bytes: Number
@@ -226,10 +228,30 @@ def _between(machine: Machine, levels: tuple[LevelResources, ...], hz: Any) -> d
     }
 
 
-def _dram(memory: Memory) -> dict[str, Any]:
+def _channel_headroom(machine: Machine) -> Any:
+    """What a channel can do over what the measured bandwidth shows of it: at any moment some channels have nothing to do while
+    others have queues, in the measurement too, so the event engine must not lose it twice.
+
+    The measurement is a sweep by all cores of a socket. What their lines in flight hold beyond latency x bandwidth waits at the
+    channels, a pieces of `interleave` each; a single server with Poisson arrivals holds rho + rho^2 / (2 (1 - rho)) = a, so it
+    is busy for rho = 1 + a - sqrt(1 + a^2) of the time (Pollaczek-Khinchine, fixed service). No more than the pins carry.
+    """
+    core, memory = machine.core, machine.memory
+    line = machine.caches.levels()[0].line_bytes
+    lines = (core.demand_lines_in_flight + machine.prefetcher.stream_lines_in_flight) * machine.cores_per_socket
+    latency = memory.latency_seconds * (memory.loaded_latency[-1][1] if memory.loaded_latency else 1.0)
+    waiting = lines * line - latency * memory.read_bandwidth_bytes_per_second
+    a = np.maximum(waiting / _or(memory.interleave_bytes, INTERLEAVE_BYTES) / memory.channels, 1e-3)
+    pins = memory.bandwidth_bytes_per_second / memory.read_bandwidth_bytes_per_second
+    return np.maximum(np.minimum(1.0 / (1.0 + a - np.sqrt(1.0 + a * a)), pins), 1.0)
+
+
+def _dram(machine: Machine) -> dict[str, Any]:
     """Fields of Resources about banks, rows and queues of the memory."""
+    memory = machine.memory
     return {
         "memory_channels": memory.channels,
+        "memory_channel_headroom": _channel_headroom(machine),
         "dram_banks": _or(memory.banks_per_channel, DRAM_BANKS),
         "dram_row_bytes": _or(memory.row_bytes, DRAM_ROW_BYTES),
         "dram_row_cycle_seconds": _or(memory.row_cycle_seconds, 0.0),
@@ -314,7 +336,7 @@ def resolve(machine: Machine, threads: Any) -> Resources:
         library_call_seconds=software.library_call.at(hz),
         barrier_seconds=several * (software.barrier.at(hz) + doublings * software.barrier_per_doubling.at(hz)),
         **_between(machine, levels, hz),
-        **_dram(memory),
+        **_dram(machine),
     )
 
 

@@ -221,6 +221,21 @@ def test_siblings_hide_latency_behind_arithmetic() -> None:
     assert shared == pytest.approx(alone, rel=0.02)
 
 
+def test_dynamic_scheduling_gives_more_to_the_cores_near_memory() -> None:
+    """All memory on the first socket: dealt out alike, the second one's cores are late; taken from a counter, rates add up."""
+    r = broadcastable(resolve(replace(CPU, sockets=2.0, cores_per_socket=8.0), 16.0))
+    stream = Stream("rows", "rows", (Access(640e6, 1e12, 1e12),), uops_per_line=1.0, array_bytes=1.0)
+    phase = Phase("rows", Work(), (stream,))
+    options = [replace(FEW, packets=60_000, placement=place) for place in ("local", "first-touch")]
+    near, far = (run_phases((phase,), r, o).seconds for o in options)
+    assert far > 1.1 * near
+    taken = [run_phases((phase,), r, replace(o, scheduling="dynamic", units=512)) for o in options]
+    assert taken[0].seconds == pytest.approx(near, rel=0.01)
+    assert taken[1].seconds == pytest.approx(2.0 / (1.0 / near + 1.0 / far), rel=0.01)
+    assert taken[1].seconds < 0.95 * far
+    assert taken[1].stack["imbalance"] < 0.01 * taken[1].time_ps
+
+
 def test_dynamic_scheduling_trades_imbalance_for_grabs() -> None:
     r = broadcastable(resolve(CPU, 8.0))
     stream = Stream("rows", "rows", (Access(64e6, 1e12, 1e12),), uops_per_line=1.0, array_bytes=1.0)
@@ -231,7 +246,9 @@ def test_dynamic_scheduling_trades_imbalance_for_grabs() -> None:
     assert static.stack["imbalance"] > 0
     assert dynamic.stack["synchronisation"] > 0
     assert even.seconds < static.seconds
+    assert dynamic.seconds == pytest.approx(static.seconds, rel=0.02)  # 12 pieces take two rounds, whoever deals them
     many = run_phases((balanced,), r, replace(FEW, scheduling="dynamic", units=1_000_000))
+    assert many.seconds > 5 * even.seconds
     assert many.seconds >= 0.99e6 * r.core_to_core_seconds  # the counter's line is in one core at a time
 
 
