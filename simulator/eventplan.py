@@ -74,7 +74,8 @@ class _Planner:
     """Makes one program: kinds, samples and places of all phases."""
 
     def __init__(self, r: Resources, options: EventOptions) -> None:
-        self.r, self.options = r, options
+        self.r = r if options.smt == 1 else replace(r, demand_lines=r.smt_demand_lines)
+        self.options = options
         self.place = topology(r, options)
         self.mode = dram_mode(r, options)
         self.exponents: dict[float, int] = {}

@@ -128,7 +128,10 @@ class MatrixUnit:
 
 @dataclass(frozen=True)
 class Core:
-    """One core: front end, memory ports, out-of-order window and miss concurrency."""
+    """One core: front end, memory ports, out-of-order window and miss concurrency.
+
+    `smt_demand_lines_in_flight`: of the whole core while sibling threads run; none: as of one thread alone.
+    """
 
     __pydantic_config__ = _CONFIG
     issue_width: Annotated[Count, Field(gt=0)]
@@ -138,6 +141,7 @@ class Core:
     demand_lines_in_flight: Annotated[Count, Field(gt=0)]
     vector: VectorUnit
     matrix: MatrixUnit | None = None
+    smt_demand_lines_in_flight: Annotated[Count, Field(gt=0)] | None = None
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,8 @@ class Resources:
     kernel_overlap: tuple[Number, Number]
     library_call_seconds: Number
     barrier_seconds: Number
+    smt_demand_lines: Number
+    """demand_lines of a core whose sibling threads run."""
     core_to_core_seconds: Number
     """Until a core has a line that another core of its last-level cache wrote."""
     core_to_core_far_seconds: Number
@@ -232,15 +234,15 @@ def _channel_headroom(machine: Machine) -> Any:
     """What a channel can do over what the measured bandwidth shows of it: at any moment some channels have nothing to do while
     others have queues, in the measurement too, so the event engine must not lose it twice.
 
-    The measurement is a sweep by all cores of a socket. What their lines in flight hold beyond latency x bandwidth waits at the
-    channels, a pieces of `interleave` each; a single server with Poisson arrivals holds rho + rho^2 / (2 (1 - rho)) = a, so it
-    is busy for rho = 1 + a - sqrt(1 + a^2) of the time (Pollaczek-Khinchine, fixed service). No more than the pins carry.
+    The measurement is a sweep by all cores of a socket. What their lines in flight hold beyond latency x bandwidth is at the
+    channels, a pieces of `interleave` each; a single server with Poisson arrivals and fixed service holds
+    rho + rho^2 / (2 (1 - rho)) pieces (Pollaczek-Khinchine), so it is busy for rho = 1 + a - sqrt(1 + a^2) of the time. No more
+    than the pins carry.
     """
     core, memory = machine.core, machine.memory
     line = machine.caches.levels()[0].line_bytes
     lines = (core.demand_lines_in_flight + machine.prefetcher.stream_lines_in_flight) * machine.cores_per_socket
-    latency = memory.latency_seconds * (memory.loaded_latency[-1][1] if memory.loaded_latency else 1.0)
-    waiting = lines * line - latency * memory.read_bandwidth_bytes_per_second
+    waiting = lines * line - memory.latency_seconds * memory.read_bandwidth_bytes_per_second
     a = np.maximum(waiting / _or(memory.interleave_bytes, INTERLEAVE_BYTES) / memory.channels, 1e-3)
     pins = memory.bandwidth_bytes_per_second / memory.read_bandwidth_bytes_per_second
     return np.maximum(np.minimum(1.0 / (1.0 + a - np.sqrt(1.0 + a * a)), pins), 1.0)
@@ -306,6 +308,7 @@ def resolve(machine: Machine, threads: Any) -> Resources:
         window_uops=core.vector_window_uops,
         demand_lines=core.demand_lines_in_flight,
         row_lines=machine.prefetcher.row_lines_in_flight,
+        smt_demand_lines=_or(core.smt_demand_lines_in_flight, core.demand_lines_in_flight),
         stream_lines=machine.prefetcher.stream_lines_in_flight,
         software_lines=machine.prefetcher.software_lines_in_flight,
         line_bytes=machine.caches.levels()[0].line_bytes,

@@ -140,6 +140,10 @@ def _features(machine: Machine, found: _Findings) -> None:
         found.error(
             "isa", "amx needs core.matrix (tile_rows, tile_columns, tile_row_bytes, tiles, cycles_per_operation)"
         )
+    alone, together = core.demand_lines_in_flight, core.smt_demand_lines_in_flight
+    if together is not None and together < alone:
+        rule = f"cannot be below core.demand_lines_in_flight, which one thread alone has: {alone:g}"
+        found.error("core.smt_demand_lines_in_flight", rule, f"{together:g}")
     if core.matrix is not None and not tiles:
         found.error("core.matrix", "a matrix unit needs amx_bf16 or amx_int8 in isa")
     if machine.clock.amx and not tiles:

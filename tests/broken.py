@@ -171,6 +171,9 @@ CASES: dict[str, tuple[Edit, ...]] = {
         ("latency: 16 cycles", "latency: 16 cyclse"),
         ("channels: 8", "chanels: 8"),
     ),
+    "siblings with less than one thread": (
+        ("  demand_lines_in_flight: 24", "  demand_lines_in_flight: 24\n  smt_demand_lines_in_flight: 20"),
+    ),
     "cores closer than nothing": (("memory:\n", "interconnect:\n  core_to_core: 0 ns\nmemory:\n"),),
     "far cores nearer than near ones": (
         ("memory:\n", "interconnect:\n  core_to_core: 45 ns\n  core_to_core_far: 40 ns\nmemory:\n"),

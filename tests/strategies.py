@@ -136,7 +136,9 @@ def _cores(draw: Any, isa: tuple[str, ...]) -> Core:
     )
     matrix = MatrixUnit(draw(counts(1, 32)), draw(counts(1, 32)), 64.0, draw(counts(1, 16)), draw(st.floats(1.0, 64.0)))
     unit = matrix if {"amx_bf16", "amx_int8"} & set(isa) else None
-    return Core(draw(counts(1, 16)), *(draw(positive) for _ in range(4)), vector, unit)
+    ports = [draw(positive) for _ in range(4)]
+    siblings = draw(st.none() | st.floats(1.0, 4.0).map(lambda more: more * ports[-1]))
+    return Core(draw(counts(1, 16)), *ports, vector, unit, siblings)
 
 
 @st.composite

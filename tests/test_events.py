@@ -221,6 +221,14 @@ def test_siblings_hide_latency_behind_arithmetic() -> None:
     assert shared == pytest.approx(alone, rel=0.02)
 
 
+def test_siblings_may_have_more_lines_in_flight_than_one_thread() -> None:
+    r = broadcastable(resolve(CPU, 1.0))
+    r = replace(r, smt_demand_lines=1.5 * r.demand_lines, window_uops=1e6, memory_core_bytes_per_second=1e12)
+    stream = Stream("rows", "rows", (Access(64e6, 1e12, 1e12),), uops_per_line=1.0, array_bytes=1.0)
+    alone, shared = (run_phases((Phase("wait", Work(), (stream,)),), r, replace(FEW, smt=n)).seconds for n in (1, 2))
+    assert alone / shared == pytest.approx(1.5, rel=0.02)
+
+
 def test_dynamic_scheduling_gives_more_to_the_cores_near_memory() -> None:
     """All memory on the first socket: dealt out alike, the second one's cores are late; taken from a counter, rates add up."""
     r = broadcastable(resolve(replace(CPU, sockets=2.0, cores_per_socket=8.0), 16.0))
