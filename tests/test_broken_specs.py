@@ -249,7 +249,7 @@ EXPECTED = {
         "bad.yaml:53:3: memory.chanels: unknown key (did you mean 'channels'?)",
     ],
     "siblings with less than one thread": [
-        "bad.yaml:29:31: core.smt_demand_lines_in_flight: cannot be below core.demand_lines_in_flight, which one thread alone "
+        "bad.yaml:18:31: core.smt_demand_lines_in_flight: cannot be below core.demand_lines_in_flight, which one thread alone "
         "has: 24, got 20",
     ],
     "cores closer than nothing": [
