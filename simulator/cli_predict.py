@@ -41,7 +41,7 @@ def predict(
     from simulator.explain import Interval, intervals, run_stack, time_stack
     from simulator.predict import predict as run
     from simulator.predict import predict_events
-    from simulator.records import prediction_record, uncertain_values
+    from simulator.records import prediction_record, station_records, uncertain_values
     from simulator.workload import with_dtype
 
     if events and engine != "events":
@@ -51,6 +51,7 @@ def predict(
     names = [item.strip() for given in dtype for item in given.split(",")]
     variants = [with_dtype(base, checked_dtype(base, name)) for name in dict.fromkeys(names)] or [base]
     rows = []
+    event_runs = []
     for count in task.counts(cpu):
         for tokens in task.batch:
             runs = []
@@ -66,16 +67,20 @@ def predict(
                 moved = timed.seconds_per_call / prediction.seconds_per_call
                 scaled = Interval(interval.low * moved, interval.high * moved)
                 rows.append((timed, run_stack(ran, timed.layers), scaled))
+                event_runs.append(ran)
     records = [prediction_record(*row) for row in rows]
     for record in records:
         record["uncertain_values"] = uncertain_values(cpu)
+    for record, ran in zip(records, event_runs, strict=bool(event_runs)):
+        record["stations"] = station_records(ran)
 
     def show() -> list[Any]:
         last = rows[-1][0]
         head = f"{cpu.name}: {base.name}, {tables.surroundings(base)}"
-        alone = (
-            [tables.phases(last), tables.traffic([last]), f"schedule: {last.schedule_text}"] if len(rows) == 1 else []
-        )
+        alone: list[Any] = []
+        if len(rows) == 1:
+            met = [tables.stations(event_runs[0])] if event_runs else []
+            alone = [tables.phases(last), *met, tables.traffic([last]), f"schedule: {last.schedule_text}"]
         return [head, tables.predictions(rows), *alone, *_footnotes([row[0] for row in rows], cpu)]
 
     task.emit(records, show)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from simulator.cli_common import console, fail, write_bytes, write_json
+from simulator.cli_common import fail, write_bytes
 from simulator.cli_options import Task, event_options, task_options
 
 
@@ -17,7 +17,9 @@ from simulator.cli_options import Task, event_options, task_options
 @click.option(
     "--schedule", default=None, metavar="NAME", help="v1 to v5 or published; the best unless given (look-up only)."
 )
-@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE.json.gz")
+@click.option(
+    "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE.json[.gz]"
+)
 @click.option("--program", "program_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Also writes what the engine ran, whole numbers that give the same run on every host.")  # fmt: skip
 @event_options
@@ -55,20 +57,16 @@ def timeline(task: Task, machine: str, dtype: str | None, schedule: str | None, 
         "machine": cpu.name, "workload": workload.name, "dtype": prediction.dtype, "batch": prediction.batch,
         "threads": prediction.threads, "schedule": prediction.schedule_text, "layer_seconds": run.seconds,
     }  # fmt: skip
-    write_bytes(output, encoded(timeline_of(run, facts)), "--output")
+    write_bytes(output, encoded(timeline_of(run, facts), compress=output.suffix == ".gz"), "--output")
     if program_file is not None:
         text = to_json(event_program(cpu, workload, prediction.schedule, chosen))
         write_bytes(program_file, text.encode(), "--program")
-    stack = run_stack(run, prediction.layers)
-    record = prediction_record(prediction, stack) | {"stations": station_records(run)}
-    if task.json_file is not None:
-        write_json(task.json_file, {"records": [record]})
-    screen = console()
-    screen.print(
-        f"{cpu.name}: {workload.name}, {prediction.batch:g} tokens, {prediction.threads:g} threads, {prediction.dtype}"
-    )
-    screen.print(tables.phases(prediction))
-    screen.print(tables.stations(run))
-    screen.print(
-        f"{output}: one layer and call, {tables.seconds(run.seconds)}; open it at ui.perfetto.dev or in chrome://tracing"
-    )
+    record = prediction_record(prediction, run_stack(run, prediction.layers)) | {"stations": station_records(run)}
+
+    def show() -> list[Any]:
+        head = f"{cpu.name}: {workload.name}, {prediction.batch:g} tokens, {prediction.threads:g} threads, {prediction.dtype}"
+        took = tables.seconds(run.seconds)
+        foot = f"{output}: one layer and call, {took}; open it at ui.perfetto.dev or in chrome://tracing"
+        return [head, tables.phases(prediction), tables.stations(run), foot]
+
+    task.emit([record], show)

@@ -41,6 +41,16 @@ class PhaseRun:
     stack: dict[str, int]
     events: int
 
+    @property
+    def seconds(self) -> float:
+        """Time of the phase."""
+        return self.seconds_ps * 1e-12
+
+    @property
+    def stack_seconds(self) -> dict[str, float]:
+        """The same in proportion to `stack`."""
+        return {name: ps * 1e-12 for name, ps in divided(self.seconds_ps, self.stack).items()}
+
 
 @dataclass(frozen=True)
 class StationUse:

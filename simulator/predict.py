@@ -48,6 +48,8 @@ class PhasePrediction:
     synchronisation_seconds: float
     transfer_seconds: float = 0.0
     """Hand-overs of lines that several cores write."""
+    stack_seconds: dict[str, float] | None = None
+    """Of the event engine: `seconds` by what its cores did and waited for, mean over them (`EventRun.stack`)."""
 
 
 @dataclass(frozen=True)
@@ -260,14 +262,17 @@ def predict_events(
 
     base = predict(machine, workload, schedule=schedule)
     run = run_program(event_program(machine, workload, base.schedule, options))
-    took = {phase.name: phase.seconds_ps * 1e-12 for phase in run.phases}
+    took = {phase.name: phase for phase in run.phases}
     prediction = replace(
         base,
         engine="events",
         seconds_per_call=run.seconds * workload.layers,
         seconds_per_token_layer=run.seconds / workload.batch,
         tokens_per_second=workload.batch / (run.seconds * workload.layers),
-        phases=tuple(replace(phase, seconds=took[phase.name]) for phase in base.phases),
+        phases=tuple(
+            replace(phase, seconds=took[phase.name].seconds, stack_seconds=took[phase.name].stack_seconds)
+            for phase in base.phases
+        ),
     )
     return prediction, run
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from simulator.comparison import Comparison, Match
 from simulator.explain import Interval, TimeStack
 from simulator.levers import Lever
-from simulator.predict import Prediction
+from simulator.predict import RESOURCES, Prediction
 from simulator.workload import PAGE_2M_BYTES, Workload
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SHORT = {
     "memory concurrency": "lat",
     "memory bandwidth": "bw",
-    "line transfers": "transf",
+    "line transfers": "xfer",
     "synchronisation": "sync",
     "imbalance": "imbal",
     "compute": "core",
@@ -227,22 +227,35 @@ def stacks(columns: Sequence[tuple[str, Prediction, TimeStack]]) -> Table:
 
 
 def phases(p: Prediction) -> Table:
-    """Phases of one prediction: terms before overlap and time after it, microseconds a token and layer."""
-    levels = list(p.phases[0].level_seconds)
-    table = _table(f"Phases of {WINNER_WORDS[p.form]} {p.dtype} (us a token and layer)")
-    shared = any(phase.transfer_seconds > 0.0 for phase in p.phases)
-    for name in ("phase", "time", "core", *levels, "memory", *(("transfers",) if shared else ()), "sync"):
-        table.add_column(name, justify="left" if name == "phase" else "right")
-    for phase in p.phases:
-        terms = [
-            phase.seconds,
-            phase.core_seconds,
-            *phase.level_seconds.values(),
-            phase.memory_seconds,
-            *((phase.transfer_seconds,) if shared else ()),
-            phase.synchronisation_seconds,
+    """Phases of one prediction, microseconds a token and layer. Closed forms: terms before overlap beside the time after it.
+    Event engine: the time and what it is made of, which adds up to it (but for shares too small to show)."""
+    stacks = [phase.stack_seconds or {} for phase in p.phases]
+    if any(stacks):
+        least = 5e-4 * sum(phase.seconds for phase in p.phases)  # what no figure of the table would show
+        names = [name for name in RESOURCES if max(stack.get(name, 0.0) for stack in stacks) >= least]
+        columns = [SHORT.get(name, name) for name in names]
+        rows = [
+            [value if (value := stack.get(name, 0.0)) >= 0.1 * least else 0.0 for name in names] for stack in stacks
         ]
-        table.add_row(phase.name, *(number(t / p.batch * 1e6) for t in terms))
+    else:
+        levels = list(p.phases[0].level_seconds)
+        shared = any(phase.transfer_seconds > 0.0 for phase in p.phases)
+        columns = ["core", *levels, "memory", *(("transfers",) if shared else ()), "sync"]
+        rows = [
+            [
+                phase.core_seconds,
+                *phase.level_seconds.values(),
+                phase.memory_seconds,
+                *((phase.transfer_seconds,) if shared else ()),
+                phase.synchronisation_seconds,
+            ]
+            for phase in p.phases
+        ]
+    table = _table(f"Phases of {WINNER_WORDS[p.form]} {p.dtype} (us a token and layer)")
+    for name in ("phase", "time", *columns):
+        table.add_column(name, justify="left" if name == "phase" else "right", no_wrap=name == "phase")
+    for phase, row in zip(p.phases, rows, strict=True):
+        table.add_row(phase.name, *(number(t / p.batch * 1e6) for t in (phase.seconds, *row)))
     return table
 
 

@@ -61,10 +61,10 @@ def microseconds(picoseconds: int) -> str:
     return f"{whole}.{rest:06d}"
 
 
-def encoded(timeline: Timeline) -> bytes:
-    """The whole file, gzip-compressed, byte for byte the same everywhere (no file name or date in the header)."""
-    text = "".join(_text(timeline))
-    return gzip.compress(text.encode(), compresslevel=COMPRESSION_LEVEL, mtime=0)
+def encoded(timeline: Timeline, compress: bool = True) -> bytes:
+    """The whole file, gzip-compressed unless `compress` is false, byte for byte the same everywhere (no name or date in it)."""
+    text = "".join(_text(timeline)).encode()
+    return gzip.compress(text, compresslevel=COMPRESSION_LEVEL, mtime=0) if compress else text
 
 
 def _text(timeline: Timeline) -> Iterator[str]:

@@ -37,6 +37,40 @@ def test_predict_by_events_adds_up_and_is_near_the_closed_forms(tmp_path: Path) 
     assert sum(events["time_stack_seconds"].values()) == pytest.approx(events["seconds_per_call"], rel=1e-9)
     assert events["seconds_per_call_low"] < events["seconds_per_call"] < events["seconds_per_call_high"]
     assert events["schedule"] == analytic["schedule"]
+    for phase in events["phases"]:
+        assert sum(phase["stack_seconds"].values()) == pytest.approx(phase["seconds"], rel=1e-9)
+    assert all(phase["stack_seconds"] is None for phase in analytic["phases"])
+    assert {station["station"].split(" ")[0] for station in events["stations"]} >= {"L3", "channel"}
+    assert "stations" not in analytic
+
+
+def test_a_phase_shows_what_its_time_is_made_of(tmp_path: Path) -> None:
+    """Pieces taken one by one wait for the shared counter: the closed forms' terms have no column for that."""
+    path = tmp_path / "dynamic.json"
+    result = run(
+        "predict",
+        *MACHINE,
+        "-b",
+        "64",
+        "-t",
+        "128",
+        "--engine",
+        "events",
+        "--scheduling",
+        "dynamic",
+        "--json",
+        str(path),
+    )
+    assert result.exit_code == 0, result.output
+    gather = next(phase for phase in record(path)["phases"] if phase["name"] == "gather")
+    assert gather["stack_seconds"]["synchronisation"] > 0.8 * gather["seconds"]
+    assert "where packets meet" in result.output
+    lines = result.output.splitlines()
+    begin = next(i for i, line in enumerate(lines) if line.startswith("phase "))
+    columns = lines[begin].split()
+    cells = dict(zip(columns, next(line for line in lines[begin:] if line.startswith("gather")).split(), strict=True))
+    parts = [float(cells[name]) for name in columns[2:]]
+    assert sum(parts) == pytest.approx(float(cells["time"]), rel=0.02)
 
 
 def test_compare_both_says_where_and_why(tmp_path: Path) -> None:
@@ -79,6 +113,10 @@ def test_a_timeline_has_every_core_and_the_queues(tmp_path: Path) -> None:
     assert run("timeline", *MACHINE, *COMMON, "-o", str(again)).exit_code == 0
     assert again.read_bytes() == output.read_bytes()
     assert json.loads(program.read_text())["format_version"] == 1
+    plain = tmp_path / "run.json"
+    printed = run("timeline", *MACHINE, *COMMON, "-o", str(plain), "--format", "json")
+    assert plain.read_bytes() == gzip.decompress(output.read_bytes())
+    assert json.loads(printed.output)["records"][0]["stations"]
 
 
 @pytest.mark.parametrize(
