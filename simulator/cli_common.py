@@ -8,8 +8,10 @@ import os
 import stat
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import click
 
@@ -73,22 +75,32 @@ def write_json(path: Path | None, payload: dict[str, Any]) -> None:
 
 def write_bytes(path: Path, content: bytes, option: str) -> None:
     """A file that appears whole or not at all; `option` names it in a message."""
+    with written(path, option) as stream:
+        stream.write(content)
+
+
+@contextmanager
+def written(path: Path, option: str) -> Iterator[IO[bytes]]:
+    """A stream into a file that appears whole or not at all; `option` names it in a message."""
     try:
         target = path.resolve()  # a link stays a link: the file that it leads to is replaced
         if path.exists() and not path.is_file():
-            path.write_bytes(content)  # a device or pipe is written to, never replaced by a file
+            with open(path, "wb") as stream:  # a device or pipe is written to, never replaced by a file
+                yield stream
         else:
-            _replace(target, content)
+            with _replaced(target) as stream:
+                yield stream
     except (OSError, RuntimeError) as error:  # RuntimeError: links that go round in a circle
         fail(f"{option} {path}: cannot be written: {getattr(error, 'strerror', None) or error}")
 
 
-def _replace(path: Path, content: bytes) -> None:
+@contextmanager
+def _replaced(path: Path) -> Iterator[IO[bytes]]:
     """Writes beside `path` and renames, so that a full disk or an interruption leaves the old file."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
     try:
         with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+            yield stream
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666 & ~umask)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import signal
 import sys
 import time
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from simulator.cli_common import Failure, console, fail, write_json
+from simulator.cli_common import Failure, console, fail, write_json, written
 from simulator.cli_options import DEFAULT_WORKLOAD
 from simulator.cli_traceoptions import PAGE_SIZES, FileSource, HierarchyOptions, WorkloadOptions, WorkloadSource
 from simulator.schedule import NAMED
@@ -309,13 +308,7 @@ def export(
         found = FileSource(source, form)
     else:
         found = given.source(None if machine is None else given.task().machine(machine), calls)
-    temporary = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as stream:
-            count = write_npz(stream, (chunk for _, chunk in found.chunks()))
-        os.replace(temporary, output)
-    except OSError as error:
-        fail(f"--output {output}: cannot be written: {error.strerror}")
-    finally:
-        temporary.unlink(missing_ok=True)
-    click.echo(f"{output}: {count:,} accesses, {output.stat().st_size:,} bytes")
+    with written(output, "--output") as stream:
+        count = write_npz(stream, (chunk for _, chunk in found.chunks()))
+    size = f", {output.stat().st_size:,} bytes" if output.is_file() else ""
+    click.echo(f"{output}: {count:,} accesses{size}")

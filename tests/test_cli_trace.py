@@ -122,6 +122,17 @@ def test_a_workload_runs_with_its_streams_on_a_machine_and_a_geometry(tmp_path: 
     assert found["source"]["schedule"].startswith("V4")
 
 
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full")
+def test_an_export_writes_to_a_device_and_never_replaces_it(lackey: Path, tmp_path: Path) -> None:
+    link = tmp_path / "full.npz"
+    link.symlink_to("/dev/full")
+    text = invoke("export", lackey, "-o", link, code=1)
+    assert "--output" in text
+    assert "No space left on device" in text
+    assert Path("/dev/full").is_char_device()
+    assert link.is_symlink()
+
+
 def test_an_exported_workload_counts_as_the_workload(tmp_path: Path) -> None:
     path, out = tmp_path / "w.npz", tmp_path / "out.json"
     text = invoke("export", *LOOKUP, "-t", 2, "-o", path)
