@@ -176,7 +176,8 @@ def _memory(machine: Machine, found: _Findings) -> None:
         ("core_bandwidth", memory.core_bandwidth_bytes_per_second),
     ):
         if value is not None and value > memory.bandwidth_bytes_per_second * (1 + 1e-9):
-            found.error(f"memory.{name}", "cannot exceed memory.bandwidth", f"{value / 1e9:.4g} GB/s")
+            rule = f"cannot exceed memory.bandwidth, {memory.bandwidth_bytes_per_second / 1e9:.4g} GB/s here"
+            found.error(f"memory.{name}", rule, f"{value / 1e9:.4g} GB/s")
     if memory.core_bandwidth_bytes_per_second is not None:
         lines = machine.core.demand_lines_in_flight + machine.prefetcher.stream_lines_in_flight
         little = lines * machine.caches.L1.line_bytes / memory.latency_seconds

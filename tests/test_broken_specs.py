@@ -121,7 +121,7 @@ EXPECTED = {
         "bad.yaml:55:14: memory.bandwidth: must be channels x transfer_rate x channel_width = 307.2 GB/s, got 512 GB/s",
     ],
     "read above the peak": [
-        "bad.yaml:56:19: memory.read_bandwidth: cannot exceed memory.bandwidth, got 350 GB/s",
+        "bad.yaml:56:19: memory.read_bandwidth: cannot exceed memory.bandwidth, 307.2 GB/s here, got 350 GB/s",
     ],
     "unknown memory": [
         "bad.yaml:52:9: memory.kind: must be one of DDR4, DDR5, LPDDR5, MRDIMM, HBM2e, HBM3, other, got 'DDR6' (did you mean 'DDR5'?)",
@@ -240,7 +240,7 @@ EXPECTED = {
         "bad.yaml:5:38: nesting may be at most 32 deep",
     ],
     "core bandwidth above the peak": [
-        "bad.yaml:59:19: memory.core_bandwidth: cannot exceed memory.bandwidth, got 400 GB/s",
+        "bad.yaml:59:19: memory.core_bandwidth: cannot exceed memory.bandwidth, 307.2 GB/s here, got 400 GB/s",
     ],
     "faults of three kinds": [
         "bad.yaml:27:11: caches.L1.ways: '010' would be octal 8 in YAML 1.1: write 10 or '010'",
