@@ -42,7 +42,7 @@ sanitize: $(STAMP)
 lint: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy simulator kernels
+	@$(BIN)/mypy simulator kernels validate
 
 format: $(STAMP)
 	@$(BIN)/ruff format .

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from kernels import library
 from kernels.gemmlibrary import GemmLibrary, Library, load_library, openblas_functions
 from kernels.library import F32, I64, POINTER, KernelError
+from kernels.prepared import Prepared
 from kernels.timing import usable_cpus
 from kernels.weights import EPSILON, MAX_HIDDEN, Float32, ShapeError
 
@@ -113,17 +114,15 @@ class GemmFfn:
             self.prepare(x, y)()
         return y
 
-    def prepare(self, x: Float32, y: Float32) -> Callable[[], None]:
+    def prepare(self, x: Float32, y: Float32) -> Prepared:
         """A call without arguments that writes the layer of x [B, d] to y [B, d]; both must stay where they are."""
-        layer, handle = self._layer_for(len(x)), self.library.handle
-        run = functools.partial(handle.gemm_run, layer, ctypes.c_void_p(x.ctypes.data), ctypes.c_void_p(y.ctypes.data))
-        name = self.library.name
+        layer, name = self._layer_for(len(x)), self.library.name
 
-        def call(_keep: Any = (x, y, self)) -> None:
-            if run():
+        def check(refused: int) -> None:
+            if refused:
                 raise KernelError(f"{name} refused a call that it had accepted before")
 
-        return call
+        return Prepared(self.library.handle.gemm_run, (layer.value, x.ctypes.data, y.ctypes.data), (x, y, self), check)
 
     def _layer_for(self, tokens: int) -> ctypes.c_void_p:
         """The library's own layer for that many tokens, packed at first use."""

@@ -9,8 +9,6 @@ Weights are folded, quantised and laid out once; a call copies neither x nor y.
 from __future__ import annotations
 
 import ctypes
-import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from kernels.checkpoint import State, lookup_weights_from_state_dict
 from kernels.library import I64, KernelError
 from kernels.packing import Dtype
 from kernels.plan import Plan, candidate_plans, default_plan, project_tile, variant_plan
+from kernels.prepared import Prepared
 from kernels.projection import pack_projection
 from kernels.tables import PackedTables, Scales, TableDtype, aligned, pack_tables
 from kernels.weights import EPSILON, Float32, LookupWeights, ShapeError, lookup_weights
@@ -139,21 +138,21 @@ class LookupFfn:
         t = self._tables
         return t.tables, self.threads, t.padded_columns // t.stripe, self.weights.rows * t.stripe * t.data.itemsize
 
-    def prepare(self, x: Float32, y: Float32, plan: Plan | None = None) -> Callable[[], None]:
+    def prepare(self, x: Float32, y: Float32, plan: Plan | None = None) -> Prepared:
         """A call without arguments that writes the layer of x [B, d] to y [B, dout]; both must stay where they are."""
         batch = len(x)
         p = self.plan(batch) if plan is None else plan
         schedule = _schedule(p, self._tables.tables)
-        run = functools.partial(
-            self._run, ctypes.byref(self._layer), ctypes.byref(self._stages), ctypes.byref(schedule), _pointer(x),
-            I64(x.strides[0] // 4), I64(batch), _pointer(y), I64(y.strides[0] // 4), I64(self.threads),
+        arguments = (
+            self._layer, self._stages, schedule, x.ctypes.data, x.strides[0] // 4, batch, y.ctypes.data, y.strides[0] // 4,
+            self.threads,
         )  # fmt: skip
 
-        def call(_keep: Any = (self, x, y, schedule)) -> None:
-            if run() >= 0:
+        def check(bad: int) -> None:
+            if bad >= 0:
                 raise AssertionError("code+score made a code out of range")
 
-        return call
+        return Prepared(self._run, arguments, (self, x, y), check)
 
     def project(self, x: Any) -> Float32:
         """Z [B, M] in natural order, as the projection of this layer computes it from LayerNorm(x)."""
@@ -194,7 +193,7 @@ class LookupFfn:
     # Single stages, tokens over the threads (the gather: as its plan says): each gives a call without arguments and the
     # arrays that it fills.
 
-    def layer_norm_call(self, x: Float32) -> tuple[Callable[[], Any], Float32, Float32]:
+    def layer_norm_call(self, x: Float32) -> tuple[Prepared, Float32, Float32]:
         """(call, x1 [B, D], the same in the order of Z where the projection reads it) for x [B, d]."""
         p = self._projection
         x1 = _zeros((len(x), p.width))
@@ -202,14 +201,14 @@ class LookupFfn:
         call = self._stage_call(LAYER_NORM, x=x, x1=x1, mix=planes, x_stride=x.strides[0] // 4)
         return call, x1, planes
 
-    def project_call(self, x1: Float32, mix: Float32) -> tuple[Callable[[], Any], Float32]:
+    def project_call(self, x1: Float32, mix: Float32) -> tuple[Prepared, Float32]:
         """(call, Z [B, outputs padded] in the layer's own order)."""
         z = _zeros((len(x1), self._projection.outputs))
         return self._stage_call(PROJECT, x1=x1, mix=mix, z=z, z_stride=z.shape[1]), z
 
     def code_score_call(
         self, z: Float32, *, planes: bool | None = None
-    ) -> tuple[Callable[[], Any], NDArray[np.uint16], Float32]:
+    ) -> tuple[Prepared, NDArray[np.uint16], Float32]:
         """(call, codes, scores), both [B, tables padded]; `planes`: Z is in the layer's own order (unless False)."""
         width = self._tables.tables
         codes, scores = np.zeros((len(z), width), dtype=np.uint16), _zeros((len(z), width))
@@ -220,36 +219,29 @@ class LookupFfn:
         return call, codes, scores
 
     def gather_call(
-        self, codes: NDArray[np.uint16], scores: Float32, plan: Plan | None = None
-    ) -> tuple[Callable[[], int], Float32]:
-        """(call, sums [B, columns padded]) for codes and scores [B, tables padded]; the call returns -1 or the first bad code."""
+        self, codes: NDArray[np.uint16], scores: Float32, plan: Plan | None = None, sums: Float32 | None = None
+    ) -> tuple[Prepared, Float32]:
+        """(call, sums [B, columns padded]) for codes and scores [B, tables padded]; the call returns -1 or the first bad code.
+        `sums`: where they go, if not into an array of their own."""
         t = self._tables
-        sums = _zeros((len(codes), t.padded_columns))
+        sums = _zeros((len(codes), t.padded_columns)) if sums is None else sums
         schedule = _schedule(self.plan(len(codes)) if plan is None else plan, t.tables)
 
-        def call() -> int:
-            return int(self._run_gather(
-                ctypes.byref(self._c_tables), library.POINTER(self._stages.gather), ctypes.byref(schedule), _pointer(codes),
-                _pointer(scores), I64(codes.shape[1]), I64(len(codes)), _pointer(sums), I64(t.padded_columns), I64(self.threads),
-            ))  # fmt: skip
+        arguments = (
+            self._c_tables, self._stages.gather, schedule, codes.ctypes.data, scores.ctypes.data, codes.shape[1], len(codes),
+            sums.ctypes.data, t.padded_columns, self.threads,
+        )  # fmt: skip
+        return Prepared(self._run_gather, arguments, (self, codes, scores, sums), int), sums
 
-        return call, sums
-
-    def _stage_call(self, stage: int, **fields: Any) -> Callable[[], None]:
+    def _stage_call(self, stage: int, **fields: Any) -> Prepared:
         """A call of one stage before the gather; arrays among `fields` (all with one row a token) are kept alive by it."""
         arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
         tokens = len(next(iter(arrays.values())))
         numbers = {name: value.ctypes.data if name in arrays else value for name, value in fields.items()}
         task = library.StageArrays(tokens=tokens, **numbers)
-        run = functools.partial(
-            self._run_stage, ctypes.byref(self._layer), ctypes.byref(self._stages), I64(stage), ctypes.byref(task),
-            I64(project_tile(max(1, tokens), self.threads)), I64(self.threads),
-        )  # fmt: skip
-
-        def call(_keep: Any = (self, arrays, task)) -> None:
-            run()
-
-        return call
+        tile = project_tile(max(1, tokens), self.threads)
+        words = (self._layer, self._stages, stage, task, tile, self.threads)
+        return Prepared(self._run_stage, words, (self, arrays), _nothing)
 
     def _input(self, x: Any) -> Float32:
         if not isinstance(x, np.ndarray):
@@ -289,8 +281,8 @@ def _c_tables(w: LookupWeights, t: PackedTables) -> library.Tables:
     )
 
 
-def _pointer(array: NDArray[Any]) -> ctypes.c_void_p:
-    return ctypes.c_void_p(array.ctypes.data)
+def _nothing(_result: int) -> None:
+    """A stage that returns nothing."""
 
 
 def _zeros(shape: tuple[int, ...]) -> Float32:

@@ -31,7 +31,7 @@ from simulator.incore import core_cycles
 from simulator.locality import miss_shares, translation_misses
 from simulator.phases import Phase, Stream
 from simulator.prefetchcover import share_after
-from simulator.resources import Resources, hand_over_seconds
+from simulator.resources import LevelResources, Resources, hand_over_seconds
 
 RESOURCES = (
     "imbalance",
@@ -110,6 +110,14 @@ def row_lines_in_flight(stream: Stream, r: Resources) -> tuple[Any, Any]:
     return np.where(uses > 0.0, prefetched, demand), uses
 
 
+def level_rate(stream: Stream, level: LevelResources, r: Resources) -> Any:
+    """Bytes a second that one core reads or writes in a cache level: its bandwidth, less what the start of a random row takes."""
+    bandwidth = level.write_bytes_per_second if stream.writes else level.core_bytes_per_second
+    if stream.pattern != "rows":
+        return bandwidth
+    return bandwidth / (1.0 + bandwidth * r.row_start_seconds / stream.row_bytes)
+
+
 def _memory_rate(in_flight: Any, r: Resources, ideal: frozenset[str]) -> Any:
     if "memory bandwidth" in ideal:
         return np.inf if "memory concurrency" in ideal else in_flight * r.line_bytes / r.memory_latency_seconds
@@ -159,8 +167,9 @@ def _add_stream(stream: Stream, share: Any, r: Resources, ideal: frozenset[str],
     for index, level in enumerate(r.levels):
         if index == 0:
             continue
-        bandwidth = level.write_bytes_per_second if stream.writes else level.core_bytes_per_second
-        rate = np.minimum(bandwidth, in_flight * r.line_bytes / np.maximum(level.latency_seconds, 1e-15))
+        rate = np.minimum(
+            level_rate(stream, level, r), in_flight * r.line_bytes / np.maximum(level.latency_seconds, 1e-15)
+        )
         rates.append(rate)
     memory_rate = _memory_rate(in_flight, r, ideal)
     write_cost = 1.0 + stream.writes * 0.35

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from simulator.analytic import overlap, row_lines_in_flight, translation_seconds
+from simulator.analytic import level_rate, overlap, row_lines_in_flight, translation_seconds
 from simulator.eventplaces import picoseconds
 from simulator.incore import core_cycles
 from simulator.locality import miss_shares
@@ -70,8 +70,8 @@ def sources_of(stream: Stream, share: float, r: Resources) -> list[Source]:
             lines[index] += float(access.bytes) * share * (shares[index] - beyond) / r.line_bytes
     found = []
     for index, level in enumerate(r.levels[1:]):
-        rate = level.write_bytes_per_second if stream.writes else level.core_bytes_per_second
-        found.append(Source(stream, index, lines[index], level.latency_seconds, r.line_bytes / rate, 1.0))
+        least = float(r.line_bytes / level_rate(stream, level, r))
+        found.append(Source(stream, index, lines[index], level.latency_seconds, least, 1.0))
     cost = 1.0 + float(stream.writes) * WRITE_COST
     found.append(
         Source(

@@ -6,7 +6,7 @@ column stripes inside, and threads along tokens, columns or tables.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -199,6 +199,9 @@ def _code_score(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: 
     per_core = elements * 4.0 / r.threads
     interleaved = np.asarray(schedule.interleaved_codes) > 0.0
     units = np.where(interleaved, batch * op.tables, batch)
+    # Coordinates of a table side by side, unless the projection could put them into planes: they are gathered one by one.
+    planes = (op.projection == "bh4") & (np.asarray(hash_bits(op)) == 8.0)
+    scattered = np.where(planes, 0.0, elements)
     return Phase(
         name="code_score",
         work=Work(
@@ -208,6 +211,7 @@ def _code_score(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: 
             convert=batch * op.tables,
             load_bytes=4.0 * elements,
             store_bytes=8.0 * batch * op.tables,
+            chain_cycles=scattered / r.gather_per_cycle,
             efficiency=r.kernel_efficiency,
         ),
         streams=(
@@ -297,11 +301,42 @@ def _divide(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Cont
     )
 
 
+def _from_l2(access: Access, bulk: Any) -> tuple[Any, ...]:
+    """Miss shares of rows whose table was fetched into the L2 beforehand."""
+    assert access.misses is not None
+    return tuple(np.where(bulk & (level > 0), 0.0, share) for level, share in enumerate(access.misses))
+
+
+def _groups(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context, d: _Division) -> Stream:
+    """Whole tables in order, once a tile of tokens (`bulk`): all by each thread if tokens are shared out, else its part."""
+    size = op.tables * op.rows * op.output * ELEMENT_BYTES[op.table_dtype]
+    tokens = np.where(d.by_tokens, np.maximum(context.batch / r.threads, 1.0), context.batch)
+    passes = np.ceil(tokens / schedule.token_tile)
+    copies = np.where(d.by_tokens, d.workers, 1.0)
+    fetching = np.where(d.by_tokens, np.minimum(copies, np.maximum(r.threads / sharing(r), 1.0)), 1.0)
+    everything = context.layers * (size + context.evicted_bytes)
+    part = np.where(d.by_tokens, 1.0, 1.0 / d.workers)
+    group = size / op.tables / op.output * d.stripe * np.minimum(schedule.table_group, op.tables)
+    used = schedule.bulk
+    return Stream(
+        "table_groups",
+        "sequential",
+        (
+            Access(used * size * fetching, everything * part, everything),
+            Access(used * size * (copies - fetching), everything * part, np.minimum(group, everything)),
+            Access(used * size * copies * (passes - 1.0), size * part, size),
+        ),
+    )
+
+
 def _gather(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Context) -> Phase:
     batch, threads = context.batch, r.threads
     d = _divide(op, schedule, r, context)
     work, uops_per_line = _gather_work(op, schedule, r, context, d.stripe)
     rows, sums, codes = gather_accesses(op, schedule, r, context)
+    bulk = np.asarray(schedule.bulk) > 0.0
+    if np.any(bulk):
+        rows = tuple(replace(access, misses=_from_l2(access, bulk)) for access in rows)
     rows_stream = Stream(
         "table_rows",
         "rows",
@@ -319,6 +354,7 @@ def _gather(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: Cont
             rows_stream,
             Stream("accumulators", "sequential", (sums,), writes=1.0),
             Stream("codes", "sequential", (codes,)),
+            *((_groups(op, schedule, r, context, d),) if np.any(bulk) else ()),
         ),
         imbalance=np.where(
             d.by_tokens,

@@ -30,6 +30,7 @@ class Probe:
     round; 'sweep' reads the array from end to end, again and again; 'rows' reads runs of `row_bytes` at addresses that
     are drawn independently, alike likely and known beforehand. `page_2m`: 1 for 2 MiB pages, 0 for 4 KiB ones.
     `prefetch_bytes`: distance of software prefetches ('rows'; 0: none). `reads`: lines that one thread reads.
+    `multiply_adds`: vectors of them on each line ('rows').
     """
 
     kind: Kind
@@ -38,6 +39,7 @@ class Probe:
     page_2m: Any = 1.0
     prefetch_bytes: Any = 0.0
     reads: Any = 1e6
+    multiply_adds: Any = 0.0
     indices: IndexDistribution = field(default_factory=IndexDistribution)
 
 
@@ -52,6 +54,7 @@ def probe_phase(probe: Probe, r: Resources) -> Phase:
     near = probe.footprint_bytes
     chase = probe.kind == "chase"
     work = Work(
+        macs_fp32=probe.multiply_adds * lines * r.lanes,
         load_bytes=0.0 if chase else size,
         latency_cycles=lines * r.levels[0].latency_seconds * r.vector_hz if chase else 0.0,
     )
@@ -60,7 +63,7 @@ def probe_phase(probe: Probe, r: Resources) -> Phase:
         _PATTERNS[probe.kind],
         (_access(probe, size, r),),
         row_bytes=probe.row_bytes if probe.kind == "rows" else r.line_bytes,
-        uops_per_line=1.0,
+        uops_per_line=1.0 + probe.multiply_adds,
         prefetch_bytes=probe.prefetch_bytes,
         array_bytes=near,
         page_2m=probe.page_2m,

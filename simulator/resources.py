@@ -62,6 +62,7 @@ class Resources:
     exp_cycles_per_vector: Number
     fma_latency_cycles: Number
     registers: Number
+    gather_per_cycle: Number
     issue_width: Number
     load_bytes_per_cycle: Number
     store_bytes_per_cycle: Number
@@ -69,6 +70,8 @@ class Resources:
     tile_bytes_per_cycle: Number
     """Products of one tile operation per cycle, counted in operand bytes: rows * columns * row bytes / cycles; 0: no unit."""
     window_uops: Number
+    row_start_seconds: Number
+    """What a random row takes from a cache beyond its bytes."""
     demand_lines: Number
     row_lines: Number
     stream_lines: Number
@@ -300,12 +303,14 @@ def resolve(machine: Machine, threads: Any) -> Resources:
         exp_cycles_per_vector=vector.exp_cycles_per_vector,
         fma_latency_cycles=vector.fma_latency_cycles,
         registers=vector.registers,
+        gather_per_cycle=vector.gather_per_cycle,
         issue_width=core.issue_width,
         load_bytes_per_cycle=core.load_bytes_per_cycle,
         store_bytes_per_cycle=core.store_bytes_per_cycle,
         tile_rows=1.0 if matrix is None else matrix.tile_rows,
         tile_bytes_per_cycle=_tile_rate(matrix),
         window_uops=core.vector_window_uops,
+        row_start_seconds=core.row_start_cycles / hz,
         demand_lines=core.demand_lines_in_flight,
         row_lines=machine.prefetcher.row_lines_in_flight,
         smt_demand_lines=_or(core.smt_demand_lines_in_flight, core.demand_lines_in_flight),

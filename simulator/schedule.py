@@ -42,6 +42,8 @@ class LookupSchedule:
     `interleaved_codes`: 1 when codes and scores are dealt to the threads one by one, as in the published code's
     `schedule(static,1)` over tokens x tables: neighbouring 4-byte outputs come from different threads, which share every
     line of them falsely.
+    `bulk`: 1 when, instead of the rows that codes name, all of the next group of tables is fetched into the L2 in order while the
+    rows of the group before are summed.
     """
 
     token_tile: float
@@ -51,6 +53,7 @@ class LookupSchedule:
     prefetch_bytes: float
     folded: float
     interleaved_codes: float = 0.0
+    bulk: float = 0.0
 
 
 def take(schedule: GemmSchedule | LookupSchedule, index: int) -> GemmSchedule | LookupSchedule:
@@ -73,7 +76,11 @@ def describe(schedule: GemmSchedule | LookupSchedule) -> str:
         parts.append(f"groups of {schedule.table_group:g} table{'s' if schedule.table_group > 1 else ''}")
     if schedule.column_stripe < UNBOUNDED:
         parts.append(f"{schedule.column_stripe:g}-column stripes")
-    parts.append(f"prefetch {schedule.prefetch_bytes / 1024:g} KiB ahead" if schedule.prefetch_bytes else "no prefetch")
+    if schedule.bulk:
+        parts.append("next group fetched in order")
+    else:
+        ahead = schedule.prefetch_bytes / 1024
+        parts.append(f"prefetch {ahead:g} KiB ahead" if ahead else "no prefetch")
     if schedule.interleaved_codes:
         parts.append("codes dealt to threads one by one")
     return ", ".join(parts)

@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import sys
+import weakref
 from typing import Any
 
 import numpy as np
@@ -207,9 +208,12 @@ def test_a_prepared_call_keeps_its_layer() -> None:
     x = inputs(3, 64)
     y, again = (np.empty((3, 512), dtype=np.float32) for _ in range(2))
     weights = random_weights(64, 512, 64, 256)
-    call = make(weights, "fp32", "fp32").prepare(x, y)  # nobody else refers to the layer
-    assert any(isinstance(kept, LookupFfn) for kept in call.__defaults__[0])  # type: ignore[attr-defined]
+    layer = make(weights, "fp32", "fp32")
+    alive = weakref.ref(layer)
+    call = layer.prepare(x, y)
+    del layer  # nobody else refers to it
     gc.collect()
+    assert alive() is not None
     call()
     make(weights, "fp32", "fp32").prepare(x, again)()
     assert (y == again).all()

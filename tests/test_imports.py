@@ -60,6 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "eventplan": {"analytic", "dealing", "eventplaces", "eventprogram", "eventsources", "phases", "resources"},
     "eventaccount": {"eventprogram"},
     "events": {"eventaccount", "eventplaces", "eventplan", "eventprogram", "phases", "resources"},
+    "calibrate": {"analytic", "machine", "microbench", "resources"},
     "mapper": {"schedule", "workload"},
     "timeline": set(),
     "eventtimeline": {"events", "timeline"},

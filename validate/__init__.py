@@ -1,0 +1,1 @@
+"""Calibration to the host and its proof: microbenchmarks, held-out kernels, predictions and their errors."""
