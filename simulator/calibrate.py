@@ -107,7 +107,7 @@ def _core(name: str, low: float, high: float, probe: str) -> _Parameter:
         changes: dict[str, Any] = {name: value}
         return replace(m, core=replace(m.core, **changes))
 
-    return _Parameter(f"core.{name}", lambda m: float(getattr(m.core, name)), put, low, high, probe)
+    return _Parameter(f"core.{name}", lambda m: float(getattr(m.core, name) or 0.0), put, low, high, probe)
 
 
 def _prefetcher(name: str, low: float, high: float, probe: str) -> _Parameter:

@@ -98,7 +98,7 @@ class VectorUnit:
     `dot_*` are widening dot products (vdpbf16ps, vpdpwssd, vpdpbusd; BFDOT/BFMMLA, SMMLA): MACs per instruction =
     width / input bits. A matrix-multiply form that does more MACs an instruction (BFMMLA, SMMLA) is given as
     proportionally more instructions per cycle. `gather_per_cycle`: elements that a vector load from scattered addresses brings
-    (vpgatherdps; on AArch64 single loads).
+    (vpgatherdps; on AArch64 single loads; None: one).
     """
 
     __pydantic_config__ = _CONFIG
@@ -113,7 +113,7 @@ class VectorUnit:
     dot_latency_cycles: Annotated[Cycles, Field(alias="dot_latency", gt=0)] = 5.0
     exp_cycles_per_vector: Annotated[Cycles, Field(alias="exp_per_vector", gt=0)] = 6.0
     registers: Annotated[Count, Field(gt=0)] = 32.0
-    gather_per_cycle: Annotated[Count, Field(gt=0)] = 1.0
+    gather_per_cycle: Annotated[float | None, Unit(Dimension.COUNT), Field(gt=0)] = None
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Core:
     vector: VectorUnit
     matrix: MatrixUnit | None = None
     smt_demand_lines_in_flight: Annotated[Count, Field(gt=0)] | None = None
-    row_start_cycles: Annotated[Cycles, Field(alias="row_start", ge=0)] = 0.0
+    row_start_cycles: Annotated[float | None, Unit(Dimension.CYCLES), Field(alias="row_start", ge=0)] = None
 
 
 @dataclass(frozen=True)
