@@ -199,9 +199,8 @@ def _code_score(op: LookupFfn, schedule: LookupSchedule, r: Resources, context: 
     per_core = elements * 4.0 / r.threads
     interleaved = np.asarray(schedule.interleaved_codes) > 0.0
     units = np.where(interleaved, batch * op.tables, batch)
-    # Coordinates of a table side by side, unless the projection could put them into planes: they are gathered one by one.
-    planes = (op.projection == "bh4") & (np.asarray(hash_bits(op)) == 8.0)
-    scattered = np.where(planes, 0.0, elements)
+    # Projections lay coordinates of codes of 8 bits in planes; others lie side by side and are gathered one by one.
+    scattered = np.where(np.asarray(hash_bits(op)) == 8.0, 0.0, elements)
     return Phase(
         name="code_score",
         work=Work(

@@ -108,7 +108,7 @@ def test_coordinates_side_by_side_are_gathered_one_by_one() -> None:
     outputs = 64.0 * 128.0 * 9.0
     even = score(OP) * 9.0 / 8.0
     assert score(replace(OP, rows=512.0)) - even == pytest.approx(outputs / r.vector_hz, rel=0.05)
-    assert score(replace(OP, projection="dense")) > 2.0 * score(OP)
+    assert score(replace(OP, projection="dense")) == score(OP)  # either projection lays codes of 8 bits in planes
     fast = replace(r, gather_per_cycle=4.0)
     phases = lower_lookup(replace(OP, rows=512.0), NAMED["v2"], fast, Context(64.0, 1.0, 0.0))
     assert float(phase_time(next(p for p in phases if p.name == "code_score"), fast).core) < score(
