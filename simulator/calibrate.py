@@ -13,12 +13,19 @@ from typing import Any, Literal
 import numpy as np
 
 from simulator.analytic import phase_time
-from simulator.machine import Clock, Machine, Provenance, Rate
+from simulator.machine import DEFAULT_INTERVALS, Clock, Machine, Provenance, Rate
 from simulator.microbench import Probe, probe_phase
 from simulator.resources import broadcastable, resolve
 
 NOISE_FLOOR = 0.03
 """No probe is believed to better than this."""
+
+MEASURED_INTERVAL = DEFAULT_INTERVALS["measured"]
+_SPEC_NAMES = {
+    "exp_cycles_per_vector": "exp_per_vector",
+    "load_bytes_per_cycle": "load_bandwidth",
+    "store_bytes_per_cycle": "store_bandwidth",
+}
 
 FAR_FROM_CAPACITY = (0.5, 3.0)
 """Shares of the last level between which its miss curve decides, and the other parameters are not fitted."""
@@ -62,7 +69,7 @@ class CoreProbes:
 
 @dataclass(frozen=True)
 class Fitted:
-    """One parameter: what the spec had, what it is now, its bounds, and whether the fit ended on one of them."""
+    """One parameter by its path in a spec: what that had, what it is now, its bounds, whether the fit ended on one of them."""
 
     name: str
     before: float
@@ -102,12 +109,12 @@ class _Parameter:
     probe: str
 
 
-def _core(name: str, low: float, high: float, probe: str) -> _Parameter:
+def _core(name: str, path: str, low: float, high: float, probe: str) -> _Parameter:
     def put(m: Machine, value: float) -> Machine:
         changes: dict[str, Any] = {name: value}
         return replace(m, core=replace(m.core, **changes))
 
-    return _Parameter(f"core.{name}", lambda m: float(getattr(m.core, name) or 0.0), put, low, high, probe)
+    return _Parameter(f"core.{path}", lambda m: float(getattr(m.core, name) or 0.0), put, low, high, probe)
 
 
 def _prefetcher(name: str, low: float, high: float, probe: str) -> _Parameter:
@@ -118,7 +125,7 @@ def _prefetcher(name: str, low: float, high: float, probe: str) -> _Parameter:
     return _Parameter(f"prefetcher.{name}", lambda m: float(getattr(m.prefetcher, name)), put, low, high, probe)
 
 
-def _memory(name: str, low: float, high: float, probe: str) -> _Parameter:
+def _memory(name: str, path: str, low: float, high: float, probe: str) -> _Parameter:
     def put(m: Machine, value: float) -> Machine:
         changes: dict[str, Any] = {name: value}
         return replace(m, memory=replace(m.memory, **changes))
@@ -127,7 +134,7 @@ def _memory(name: str, low: float, high: float, probe: str) -> _Parameter:
         value = getattr(m.memory, name)
         return float(m.memory.read_bandwidth_bytes_per_second if value is None else value)
 
-    return _Parameter(f"memory.{name}", get, put, low, high, probe)
+    return _Parameter(f"memory.{path}", get, put, low, high, probe)
 
 
 def _cache(
@@ -160,12 +167,12 @@ PARAMETERS: tuple[_Parameter, ...] = (
     _cache("L3", "latency", 4e-9, 2e-7),
     _cache("L3", "bandwidth", 5e9, 4e11),
     _cache("L3", "shared_bandwidth", 5e9, 4e12),
-    _memory("latency_seconds", 4e-8, 5e-7, "chase"),
-    _memory("core_bandwidth_bytes_per_second", 2e9, 3e11, "sweep"),
-    _memory("read_bandwidth_bytes_per_second", 5e9, 2e12, "sweep"),
-    _core("demand_lines_in_flight", 4.0, 128.0, "rows"),
-    _core("row_start_cycles", 0.01, 8.0, "rows"),
-    _core("vector_window_uops", 30.0, 600.0, "rows"),
+    _memory("latency_seconds", "latency", 4e-8, 5e-7, "chase"),
+    _memory("core_bandwidth_bytes_per_second", "core_bandwidth", 2e9, 3e11, "sweep"),
+    _memory("read_bandwidth_bytes_per_second", "read_bandwidth", 5e9, 2e12, "sweep"),
+    _core("demand_lines_in_flight", "demand_lines_in_flight", 4.0, 128.0, "rows"),
+    _core("row_start_cycles", "row_start", 0.01, 8.0, "rows"),
+    _core("vector_window_uops", "vector_window_uops", 30.0, 600.0, "rows"),
     _prefetcher("row_lines_in_flight", 1.0, 256.0, "rows"),
     _prefetcher("stream_lines_in_flight", 1.0, 512.0, "sweep"),
     _prefetcher("software_lines_in_flight", 4.0, 512.0, "rows"),
@@ -223,7 +230,17 @@ def with_core(machine: Machine, core: CoreProbes) -> Machine:
             barrier_per_doubling=replace(software.barrier_per_doubling, cycles=0.0, seconds=per_doubling),
         )
     clock = Clock(scalar=tuple(core.clock_hz), base_hz=machine.clock.base_hz)
-    return replace(machine, clock=clock, core=replace(machine.core, **changes), software=software)
+    paths = ["clock.scalar", *(f"core.vector.{_SPEC_NAMES.get(field, field)}" for field in found)]
+    paths += [f"core.{_SPEC_NAMES[field]}" for field in changes if field != "vector"]
+    paths += ["software.barrier", "software.barrier_per_doubling"] if core.barrier_seconds else []
+    source = {path: Provenance("measured", "in-core microbenchmarks", MEASURED_INTERVAL) for path in paths}
+    return replace(
+        machine,
+        clock=clock,
+        core=replace(machine.core, **changes),
+        software=software,
+        provenance={**machine.provenance, **source},
+    )
 
 
 def _tells(p: MemoryProbe, machine: Machine) -> bool:
@@ -243,7 +260,7 @@ def _why_not(parameter: _Parameter, machine: Machine, probes: Sequence[MemoryPro
     """Why the probes cannot tell a parameter, '' if they can."""
     if parameter.name.startswith("caches.L3") and machine.caches.L3 is None:
         return "there is no third level"
-    together = parameter.name.endswith(("shared_bandwidth", "read_bandwidth_bytes_per_second"))
+    together = parameter.name.endswith(("shared_bandwidth", "read_bandwidth"))
     if together and not any(p.threads > 1 for p in probes):
         return "one core cannot load what cores share"
     if parameter.name.endswith("window_uops") and not any(p.multiply_adds > 1.0 for p in probes):
@@ -282,5 +299,5 @@ def _fit(
         Fitted(p.name, p.get(machine), float(np.exp(x)), p.low, p.high, p.probe)
         for p, x in zip(wanted, found.x, strict=True)
     )
-    source = {p.name: Provenance("measured", f"fitted to {p.probe} probes", 0.05) for p in wanted}
+    source = {p.name: Provenance("measured", f"fitted to {p.probe} probes", MEASURED_INTERVAL) for p in wanted}
     return replace(changed, provenance={**machine.provenance, **source}), fitted

@@ -9,6 +9,7 @@ import pytest
 
 from simulator.calibrate import NOISE_FLOOR, CoreProbes, MemoryProbe, calibrate, with_core
 from simulator.machine import Duration, Machine, Rate
+from simulator.specdump import values
 from simulator.specfile import load_machine
 
 KIB, MIB = 1024.0, 1024.0**2
@@ -88,6 +89,11 @@ def test_a_hidden_machine_is_found_again() -> None:
         assert have == pytest.approx(should, rel=0.12), name
     assert found.mean_residual < NOISE_FLOOR
     assert {p.kind for p, _ in found.residuals} == {"chase", "sweep", "rows"}
+    stated = {v.path: v.provenance for v in values(got)}
+    measured = ["clock.scalar", "core.vector.exp_per_vector", "core.load_bandwidth", "software.barrier"]
+    for path in (*measured, *(f.name for f in found.fitted)):
+        assert stated[path] is not None, path
+        assert stated[path].kind == "measured", path
 
 
 def test_one_disturbed_probe_does_not_lead_astray() -> None:
@@ -106,7 +112,7 @@ def test_what_probes_cannot_tell_is_refused_in_words() -> None:
     base = load_machine("amd-epyc-9755")
     found = calibrate(base, CORE, alone)
     reasons = dict(line.split(": ", 1) for line in found.refused)
-    assert reasons["memory.read_bandwidth_bytes_per_second"].startswith("one core cannot load what cores share")
+    assert reasons["memory.read_bandwidth"].startswith("one core cannot load what cores share")
     assert reasons["core.vector_window_uops"].startswith("no rows with work")
     assert reasons["prefetcher.software_lines_in_flight"].startswith("no rows were prefetched")
     assert found.machine.core.vector_window_uops == base.core.vector_window_uops
