@@ -49,7 +49,7 @@ def test_passes_are_counted_and_take_longer_together() -> None:
 
     task = PeakTask(100_000)
     one = Prepared(function("peak", "peak_clock"), (task,))
-    assert one() == 100_000 * (one() // 100_000)
+    assert one() >= 100_000  # additions done
     single, several = Series([one]), Series([one] * 4)
     single.seconds(3)
     assert min(several.seconds(3) for _ in range(5)) > 2.0 * min(single.seconds(3) for _ in range(5))

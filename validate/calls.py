@@ -34,7 +34,7 @@ def _noise(seed: int) -> NDArray[np.float32]:
 
 
 def _filled(shape: tuple[int, ...], scale: float, seed: int) -> NDArray[np.float32]:
-    """Normal numbers that repeat after a million: kernels do not look at them, and making new ones takes longer than a kernel."""
+    """Normal numbers that repeat after a million: kernels do not look at them, and new ones take longer than a kernel."""
     return np.resize(_noise(seed) * np.float32(scale), shape)
 
 
@@ -163,9 +163,10 @@ class Calls:
 
     def _projection(self, p: Point) -> list[Prepared]:
         calls = []
+        x = self._tokens(p, p.hidden)[0]  # weights alone decide what is near: one set of tokens does
         for i in range(p.layers):
             ffn = self._lookup(p, i if p.residency == "model" else 0)
-            normalise, x1, mix = ffn.layer_norm_call(self._tokens(p, p.hidden)[0, i])
+            normalise, x1, mix = ffn.layer_norm_call(x[i])
             normalise()
             calls.append(ffn.project_call(x1, mix)[0])
         return calls

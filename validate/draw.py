@@ -1,7 +1,4 @@
-"""Held-out points drawn by seed from ranges: nobody picks them, and every seed gives others.
-
-Sizes of GEMM FFNs that calibration uses (`probes`) are never drawn.
-"""
+"""Held-out points drawn by seed from ranges: nobody picks them, and every seed gives others."""
 
 from __future__ import annotations
 
@@ -81,7 +78,7 @@ class Draw:
         )
 
     def gather(self) -> Point:
-        """A gather alone: any of the kernels' nests, half of them the library's choice."""
+        """A gather alone: the library's choice of nest (two of seven) or a named variant."""
         tables, rows, columns = self.tables()
         table = str(self.pick(("fp32", "bf16", "int8")))
         around, batch, stripe = self.surroundings(), self.batch(3000.0), int(self.pick((64, 128, 256)))

@@ -27,6 +27,8 @@ STAGES: Mapping[str, tuple[str, ...]] = {
 SPLITS = (SPLIT_TOKENS, SPLIT_COLUMNS, SPLIT_TABLES)
 BULK_BY_CODE, BULK_LINEAR = 1, 2
 SHARDS = 8
+"""Of the tables where threads share them out (kernels/include/gather_threads.hpp)."""
+
 GEMM_TOKEN_TILE = 512.0
 """Tokens a pass of `kernels.gemm`."""
 
