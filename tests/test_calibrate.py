@@ -106,6 +106,17 @@ def test_one_disturbed_probe_does_not_lead_astray() -> None:
     assert max(found.residuals, key=lambda item: abs(item[1]))[0] is measured[worst]
 
 
+@pytest.mark.parametrize("size", [1.0 * MIB, 24.0 * MIB])
+def test_probes_near_a_capacity_have_no_say(size: float) -> None:
+    """There sets and neighbours decide, not what a level gives."""
+    truth = hidden()
+    base, measured = load_machine("amd-epyc-9755"), probes(truth, 0.01)
+    wrong = [
+        replace(p, footprint_bytes=size, seconds_a_line=9.0 * p.seconds_a_line) for p in measured if p.threads == 1
+    ]
+    assert calibrate(base, CORE, [*measured, *wrong]).machine == calibrate(base, CORE, measured).machine
+
+
 def test_what_probes_cannot_tell_is_refused_in_words() -> None:
     truth = hidden()
     alone = [p for p in probes(truth, 0.01, threads=(1,)) if not p.multiply_adds and not p.prefetch_bytes]
