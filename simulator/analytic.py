@@ -96,6 +96,13 @@ def _unit_norm(ratio: Any, exponent: Any) -> Any:
     return (1.0 + ratio**exponent) ** (1.0 / exponent)
 
 
+def exponents_of(phase: Phase, r: Resources) -> tuple[Any, Any]:
+    """Exponents of overlap (caches, memory): a library's, of rows at random addresses, or of a kernel that streams."""
+    if phase.library:
+        return r.library_overlap
+    return r.row_overlap if any(stream.pattern == "rows" for stream in phase.streams) else r.kernel_overlap
+
+
 def row_lines_in_flight(stream: Stream, r: Resources) -> tuple[Any, Any]:
     """(lines in flight, share of prefetched rows) of a stream of random rows. Hardware prefetchers add `row_lines` where they
     run: to the share of a row's lines that comes after its first one."""
@@ -285,7 +292,7 @@ def phase_time(phase: Phase, r: Resources, ideal: frozenset[str] = NOTHING) -> P
     on_chip: Any = totals.tlb_seconds
     for seconds in totals.level_seconds:
         on_chip = on_chip + seconds
-    exponents = r.library_overlap if phase.library else r.kernel_overlap
+    exponents = exponents_of(phase, r)
     total = overlap(core, on_chip, totals.memory_seconds, exponents)
     memory = totals.memory_seconds
     if totals.demand_rows:
@@ -304,7 +311,8 @@ def phase_time(phase: Phase, r: Resources, ideal: frozenset[str] = NOTHING) -> P
         total = np.maximum(total, totals.transfer_seconds)
     synchronisation: Any = 0.0
     if "synchronisation" not in ideal:
-        synchronisation = phase.barriers * r.barrier_seconds + phase.library_calls * r.library_call_seconds
+        barrier = r.library_barrier_seconds if phase.library else r.barrier_seconds
+        synchronisation = phase.barriers * barrier + phase.library_calls * r.library_call_seconds
     return PhaseTime(
         name=phase.name,
         total=total + synchronisation,

@@ -11,14 +11,31 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.analytic import phase_time
 from simulator.machine import DEFAULT_INTERVALS, Clock, Machine, Provenance, Rate
 from simulator.microbench import Probe, probe_phase
+from simulator.misscurves import KNOTS, rising, with_curves
 from simulator.resources import broadcastable, resolve
+
+ROBUST = 0.1
+"""Residuals beyond it, in natural logarithms, count by their size instead of its square."""
+
+DIRECT = 0.06
+"""How far a latency may move from what its chase says, as a natural logarithm: other probes know it only together with more."""
+
+STEP, LARGEST_MOVE = 1e-3, 0.7
+"""Of a logarithm: for slopes, and at most from one sample of probes to another."""
+
+PRIOR = 0.01
+"""How much a natural logarithm's distance from the first guess counts, in natural logarithms of a probe's time."""
 
 NOISE_FLOOR = 0.03
 """No probe is believed to better than this."""
+
+LEAST_INTERVAL = 0.01
+"""No interval of a fitted value is narrower."""
 
 MEASURED_INTERVAL = DEFAULT_INTERVALS["measured"]
 _SPEC_NAMES = {
@@ -27,8 +44,18 @@ _SPEC_NAMES = {
     "store_bytes_per_cycle": "store_bandwidth",
 }
 
-FAR_FROM_CAPACITY = (0.5, 3.0)
-"""Shares of the last level between which its miss curve decides, and the other parameters are not fitted."""
+OVERLAP = {
+    "row_overlap_cache": 1.2,
+    "row_overlap_memory": 1.0,
+    "kernel_overlap_cache": 2.0,
+    "kernel_overlap_memory": 1.0,
+}
+"""Exponents of how a gather's arithmetic hides behind its rows, and a projection's behind its weights: chosen on development
+points (docs/validation.md). Loops with work on each line, which have nothing else to do, hide more (1.4 to 2.2): theirs are
+fitted with the other parameters, and these take their place."""
+
+LONGEST_ROW_BYTES = 1024.0
+"""Rows beyond it are not fitted: no table of a look-up layer has longer pieces, and streams have sweeps of their own."""
 
 Kind = Literal["chase", "sweep", "rows"]
 
@@ -49,12 +76,27 @@ class MemoryProbe:
 
     def predicted(self, machine: Machine) -> float:
         """Seconds a line by the closed forms."""
-        r = broadcastable(resolve(machine, float(self.threads)))
+        return float(predicted_seconds([self], machine)[0])
+
+
+def predicted_seconds(probes: Sequence[MemoryProbe], machine: Machine) -> NDArray[np.float64]:
+    """Seconds a line of each probe by the closed forms, those of one kind and number of threads at once."""
+    found = np.empty(len(probes))
+    groups: dict[tuple[Kind, int], list[int]] = {}
+    for index, p in enumerate(probes):
+        groups.setdefault((p.kind, p.threads), []).append(index)
+    for (kind, threads), places in groups.items():
+        r = broadcastable(resolve(machine, float(threads)))
+
+        def column(name: str, places: list[int] = places) -> NDArray[np.float64]:
+            return np.array([getattr(probes[i], name) for i in places])
+
         probe = Probe(
-            self.kind, self.footprint_bytes, self.row_bytes, self.page_2m, self.prefetch_bytes,
-            multiply_adds=self.multiply_adds,
+            kind, column("footprint_bytes"), column("row_bytes"), column("page_2m"), column("prefetch_bytes"),
+            multiply_adds=column("multiply_adds"),
         )  # fmt: skip
-        return float(phase_time(probe_phase(probe, r), r).total / probe.reads)
+        found[places] = phase_time(probe_phase(probe, r), r).total / probe.reads
+    return found
 
 
 @dataclass(frozen=True)
@@ -69,7 +111,7 @@ class CoreProbes:
 
 @dataclass(frozen=True)
 class Fitted:
-    """One parameter by its path in a spec: what that had, what it is now, its bounds, whether the fit ended on one of them."""
+    """One parameter by its path in a spec: what that had, what it is now, its bounds, its 90 % interval over other samples."""
 
     name: str
     before: float
@@ -77,6 +119,8 @@ class Fitted:
     low: float
     high: float
     probe: str
+    low_90: float
+    high_90: float
 
     @property
     def at_bound(self) -> bool:
@@ -92,6 +136,8 @@ class Calibration:
     fitted: tuple[Fitted, ...]
     refused: tuple[str, ...]
     residuals: tuple[tuple[MemoryProbe, float], ...]
+    draws: tuple[Machine, ...] = ()
+    """The machine by other samples of the same probes."""
 
     @property
     def mean_residual(self) -> float:
@@ -114,7 +160,7 @@ def _core(name: str, path: str, low: float, high: float, probe: str) -> _Paramet
         changes: dict[str, Any] = {name: value}
         return replace(m, core=replace(m.core, **changes))
 
-    return _Parameter(f"core.{path}", lambda m: float(getattr(m.core, name) or 0.0), put, low, high, probe)
+    return _Parameter(f"core.{path}", lambda m: float(getattr(m.core, name) or low), put, low, high, probe)
 
 
 def _prefetcher(name: str, low: float, high: float, probe: str) -> _Parameter:
@@ -161,6 +207,50 @@ def _cache(
     return _Parameter(f"caches.{level}.{part}", get, put, low, high, "chase" if part == "latency" else "sweep")
 
 
+def _overlap(name: str) -> _Parameter:
+    """An exponent of how arithmetic hides behind rows in the probes; the one of memory is never the larger one."""
+
+    def put(m: Machine, value: float) -> Machine:
+        changes: dict[str, Any] = {name: value}
+        software = replace(m.software, **changes)
+        near, far = software.row_overlap_cache, software.row_overlap_memory
+        if near is not None and far is not None:
+            software = replace(software, row_overlap_memory=min(near, far))
+        return replace(m, software=software)
+
+    def get(m: Machine) -> float:
+        value = getattr(m.software, name)
+        return float(getattr(m.software, name.replace("row", "kernel")) if value is None else value)
+
+    return _Parameter(f"software.{name}", get, put, 1.0, 8.0, "rows with work")
+
+
+def _efficiency() -> _Parameter:
+    def put(m: Machine, value: float) -> Machine:
+        return replace(m, software=replace(m.software, kernel_efficiency=value))
+
+    name = "software.kernel_efficiency"
+    return _Parameter(name, lambda m: m.software.kernel_efficiency, put, 0.5, 1.0, "rows with work in the first level")
+
+
+def _knot(level: str, kind: Literal["cyclic", "random"], index: int) -> _Parameter:
+    """A point of a miss curve, as a share of misses."""
+    field = f"{kind}_miss_curve"
+
+    def put(m: Machine, value: float) -> Machine:
+        cache = getattr(m.caches, level)
+        curve = [*getattr(cache, field)]
+        curve[index] = (curve[index][0], value)
+        changes: dict[str, Any] = {field: tuple(curve)}
+        return replace(m, caches=replace(m.caches, **{level: replace(cache, **changes)}))
+
+    def get(m: Machine) -> float:
+        return float(getattr(getattr(m.caches, level), field)[index][1])
+
+    probe = "chase, sweep" if kind == "cyclic" else "rows"
+    return _Parameter(f"caches.{level}.{field}[{index}]", get, put, 1e-4, 1.0, probe)
+
+
 PARAMETERS: tuple[_Parameter, ...] = (
     _cache("L2", "latency", 1e-9, 2e-8),
     _cache("L2", "bandwidth", 2e10, 1e12),
@@ -172,32 +262,95 @@ PARAMETERS: tuple[_Parameter, ...] = (
     _memory("read_bandwidth_bytes_per_second", "read_bandwidth", 5e9, 2e12, "sweep"),
     _core("demand_lines_in_flight", "demand_lines_in_flight", 4.0, 128.0, "rows"),
     _core("row_start_cycles", "row_start", 0.01, 8.0, "rows"),
+    _core("row_load_share", "row_load_share", 0.3, 1.0, "rows in the first level"),
     _core("vector_window_uops", "vector_window_uops", 30.0, 600.0, "rows"),
     _prefetcher("row_lines_in_flight", 1.0, 256.0, "rows"),
     _prefetcher("stream_lines_in_flight", 1.0, 512.0, "sweep"),
     _prefetcher("software_lines_in_flight", 4.0, 512.0, "rows"),
+    _overlap("row_overlap_cache"),
+    _overlap("row_overlap_memory"),
+    _efficiency(),
+    *(_knot(level, "cyclic", index) for level, knots in KNOTS.items() for index in range(1, len(knots) - 1)),
+    *(_knot(level, "random", index) for level, knots in KNOTS.items() for index in range(1, len(knots) - 1)),
 )
 """What memory probes tell, with bounds wide enough for any server of the last ten years."""
 
 
-def calibrate(machine: Machine, core: CoreProbes, memory: Sequence[MemoryProbe]) -> Calibration:
-    """The machine with what the probes say in place of its own values. Raises ValueError where no probe was measured."""
+def calibrate(
+    machine: Machine, core: CoreProbes, memory: Sequence[MemoryProbe], samples: Sequence[Sequence[float]] = ()
+) -> Calibration:
+    """The machine with what the probes say in place of its own values. Raises ValueError where no probe was measured.
+
+    samples: other measurements of the same probes (seconds a line each), which give the intervals and the draws.
+    """
     if not core.clock_hz:
         raise ValueError("no clock was measured: times cannot be turned into cycles")
-    measured = with_core(machine, core)
-    steady = [p for p in memory if _tells(p, measured)]
-    refused = []
+    measured = with_curves(with_core(machine, core))
+    large = max((p.page_2m for p in memory), default=1.0)  # with small pages the translation has a say too
+    places = [index for index, p in enumerate(memory) if p.page_2m == large and _tells(p, measured)]
+    steady = [memory[index] for index in places]
     if not any(p.kind == "chase" for p in steady) or not any(p.kind == "sweep" for p in steady):
-        raise ValueError("no chase or no sweep was measured away from the last level's capacity")
-    wanted = []
+        raise ValueError("no chase or no sweep was measured inside a level")
+    wanted, refused = [], []
     for parameter in PARAMETERS:
         if reason := _why_not(parameter, measured, steady):
             refused.append(f"{parameter.name}: {reason}; kept")
         else:
             wanted.append(parameter)
-    fitted_machine, fitted = _fit(measured, wanted, steady)
-    residuals = tuple((p, float(np.log(p.predicted(fitted_machine) / p.seconds_a_line))) for p in memory)
-    return Calibration(replace(fitted_machine, status="calibrated"), fitted, tuple(refused), residuals)
+    fit = _Fit(measured, wanted, steady)
+    logs = fit.solved()
+    moved = fit.moved(logs, [np.asarray(sample)[places] for sample in samples])
+    best = fit.at(logs)
+    fitted = []
+    for k, p in enumerate(wanted):
+        value = p.get(best)
+        low, high = np.exp(np.quantile([m[k] for m in moved], (0.05, 0.95))) if moved else (value, value)
+        low, high = min(low, value), max(high, value)
+        fitted.append(
+            Fitted(
+                p.name,
+                p.get(machine) if _has(p, machine) else value,
+                value,
+                p.low,
+                p.high,
+                p.probe,
+                float(low),
+                float(high),
+            )
+        )
+    sources = _sources(fitted, bool(moved))
+    best = replace(best, status="calibrated", provenance={**best.provenance, **sources})
+    found = np.log(predicted_seconds(memory, best) / [p.seconds_a_line for p in memory])
+    residuals = tuple((p, float(r)) for p, r in zip(memory, found, strict=True))
+    draws = tuple(_with_overlap(fit.at(m)) for m in moved)
+    return Calibration(_with_overlap(best), tuple(fitted), tuple(refused), residuals, draws)
+
+
+def _with_overlap(machine: Machine) -> Machine:
+    source = Provenance("estimated", "chosen on development points of python -m validate", 0.1)
+    changes: dict[str, Any] = dict(OVERLAP)
+    paths = [f"software.{name}" for name in OVERLAP]
+    provenance = {**machine.provenance, **dict.fromkeys(paths, source)}
+    return replace(machine, software=replace(machine.software, **changes), provenance=provenance)
+
+
+def _has(parameter: _Parameter, machine: Machine) -> bool:
+    """Whether a machine has a point of a miss curve where the fit has one."""
+    return "miss_curve" not in parameter.name
+
+
+def _sources(fitted: Sequence[Fitted], sampled: bool) -> dict[str, Provenance]:
+    """Provenance by path; a curve has the widest interval of its points."""
+    found: dict[str, Provenance] = {}
+    for f in fitted:
+        path = f.name.partition("[")[0]
+        width = max(LEAST_INTERVAL, (f.high_90 / f.low_90) ** 0.5 - 1.0) if sampled else MEASURED_INTERVAL
+        if path in found:
+            width = max(width, found[path].interval)
+        found[path] = Provenance("measured", f"fitted to {f.probe} probes", round(width, 4))
+    if any(f.name.startswith("caches.L3.cyclic") for f in fitted):
+        found["caches.L3.available_fraction"] = Provenance("measured", "the miss curves say what is available", 0.0)
+    return found
 
 
 def with_core(machine: Machine, core: CoreProbes) -> Machine:
@@ -244,16 +397,10 @@ def with_core(machine: Machine, core: CoreProbes) -> Machine:
 
 
 def _tells(p: MemoryProbe, machine: Machine) -> bool:
-    """Whether a probe lies clearly inside a level: beyond the first one, away from capacities, with pages that all TLBs reach."""
-    levels = resolve(machine, float(p.threads)).levels
-    if p.footprint_bytes <= 1.2 * levels[0].capacity_bytes:
-        return False
-    together = p.footprint_bytes * (p.threads if len(levels) > 2 else 1.0)
-    inside, outside = FAR_FROM_CAPACITY
-    last = levels[-1].capacity_bytes
-    near_last = inside * last < together < outside * last
-    near_second = 0.6 < p.footprint_bytes / levels[1].capacity_bytes < 1.6
-    return not near_last and not near_second and p.page_2m > 0.0
+    """Whether a probe has a say: in the first level and at its end rows alone do, and only well inside it."""
+    first = machine.caches.L1.size_bytes
+    near = p.footprint_bytes <= 1.2 * first
+    return p.row_bytes <= LONGEST_ROW_BYTES and (not near or (p.kind == "rows" and p.footprint_bytes <= 0.6 * first))
 
 
 def _why_not(parameter: _Parameter, machine: Machine, probes: Sequence[MemoryProbe]) -> str:
@@ -263,6 +410,14 @@ def _why_not(parameter: _Parameter, machine: Machine, probes: Sequence[MemoryPro
     together = parameter.name.endswith(("shared_bandwidth", "read_bandwidth"))
     if together and not any(p.threads > 1 for p in probes):
         return "one core cannot load what cores share"
+    if "miss_curve" in parameter.name:
+        return _why_no_knot(parameter, machine, probes)
+    if parameter.probe.endswith("in the first level"):
+        first, work = machine.caches.L1.size_bytes, parameter.probe.startswith("rows with work")
+        near = [p for p in probes if p.kind == "rows" and p.footprint_bytes < first]
+        return "" if any(not work or p.multiply_adds > 1.0 for p in near) else f"no {parameter.probe} were measured"
+    if parameter.name.startswith("software.row_overlap") and not any(p.multiply_adds > 1.0 for p in probes):
+        return "no rows with work on each line were measured"
     if parameter.name.endswith("window_uops") and not any(p.multiply_adds > 1.0 for p in probes):
         return "no rows with work on each line were measured"
     if parameter.name.endswith("software_lines_in_flight") and not any(p.prefetch_bytes for p in probes):
@@ -270,34 +425,117 @@ def _why_not(parameter: _Parameter, machine: Machine, probes: Sequence[MemoryPro
     return ""
 
 
-def _fit(
-    machine: Machine, wanted: Sequence[_Parameter], probes: Sequence[MemoryProbe]
-) -> tuple[Machine, tuple[Fitted, ...]]:
-    """Least squares of log ratios, robust against single probes that a neighbour disturbed."""
-    from scipy.optimize import least_squares
+def _guessed(machine: Machine, probes: Sequence[MemoryProbe]) -> Machine:
+    """Bandwidths as the fastest sweeps have them, latencies as chases: from a value that bounds nothing no fit finds its way."""
+    levels = resolve(machine, 1.0).levels
+    second, last = levels[1].capacity_bytes, levels[-1].capacity_bytes
+    most = max(p.threads for p in probes)
 
-    weights = np.array([1.0 / max(NOISE_FLOOR, p.spread) for p in probes]) * NOISE_FLOOR
-    measured = np.log([p.seconds_a_line for p in probes])
-    low, high = (np.log([getattr(p, side) for p in wanted]) for side in ("low", "high"))
-    start = np.clip(np.log([max(p.get(machine), 1e-12) for p in wanted]), low + 1e-3, high - 1e-3)
+    def fastest(low: Any, high: Any, threads: int) -> float:
+        found = [
+            64.0 * p.threads / p.seconds_a_line
+            for p in probes
+            if p.kind == "sweep" and p.threads == threads and low <= p.footprint_bytes * p.threads <= high
+        ]
+        return max(found, default=0.0)
 
-    def at(logs: Any) -> Machine:
-        changed = machine
-        for parameter, value in zip(wanted, np.exp(logs), strict=True):
+    def chase(low: Any, high: Any, most: bool = False) -> float:
+        found = [
+            p.seconds_a_line
+            for p in probes
+            if p.kind == "chase" and p.threads == 1 and low <= p.footprint_bytes <= high
+        ]
+        return (max(found) if most else min(found)) if found else 0.0
+
+    known = {
+        "caches.L2.latency": chase(0.0, 0.55 * second),
+        "caches.L3.latency": chase(
+            4.5 * second, 0.25 * last, most=True
+        ),  # nearer ones are partly found in the second level
+        "memory.latency": chase(3.0 * last, np.inf),
+        "caches.L2.bandwidth": fastest(0.0, 0.6 * second, 1),
+        "caches.L3.bandwidth": fastest(1.6 * second, 0.5 * last, 1),
+        "memory.core_bandwidth": fastest(3.0 * last, np.inf, 1),
+    }
+    if most > 1:
+        known["caches.L3.shared_bandwidth"] = 1.2 * fastest(1.6 * second, 0.5 * last, most)
+        known["memory.read_bandwidth"] = 1.05 * fastest(3.0 * last, np.inf, most)
+    software = replace(machine.software, row_overlap_cache=2.0, row_overlap_memory=1.2)
+    machine = replace(machine, software=software)
+    for parameter in PARAMETERS:
+        if (value := known.get(parameter.name, 0.0)) and not (
+            machine.caches.L3 is None and parameter.name.startswith("caches.L3")
+        ):
+            machine = parameter.put(machine, value)
+    return machine
+
+
+def _why_no_knot(parameter: _Parameter, machine: Machine, probes: Sequence[MemoryProbe]) -> str:
+    """Why no probe tells a point of a miss curve: none came near it."""
+    level = parameter.name.split(".")[1]
+    cache = getattr(machine.caches, level)
+    if cache is None:
+        return "there is no such level"
+    kinds = ("chase", "sweep") if "cyclic" in parameter.name else ("rows",)
+    wanted = KNOTS[level][int(parameter.name.partition("[")[2].rstrip("]"))] * cache.size_bytes
+    shared = level == "L3"
+    if any(0.7 < p.footprint_bytes * (p.threads if shared else 1) / wanted < 1.5 for p in probes if p.kind in kinds):
+        return ""
+    return f"no {' or '.join(kinds)} of about {wanted / 2**20:.2g} MiB was measured"
+
+
+class _Fit:
+    """Parameters as the logarithms of a robust least squares: single probes that a neighbour disturbed count less."""
+
+    def __init__(self, machine: Machine, wanted: Sequence[_Parameter], probes: Sequence[MemoryProbe]) -> None:
+        self.machine, self.wanted, self.probes = machine, tuple(wanted), tuple(probes)
+        self.weights = np.array([1.0 / max(NOISE_FLOOR, p.spread) for p in probes]) * NOISE_FLOOR
+        self.measured = np.log([p.seconds_a_line for p in probes])
+        self.low, self.high = (np.log([getattr(p, side) for p in wanted]) for side in ("low", "high"))
+        guessed = _guessed(machine, probes)
+        first = np.log([max(p.get(guessed), 1e-12) for p in wanted])
+        for k, p in enumerate(wanted):
+            if p.name.endswith("latency"):  # a chase says it outright
+                self.low[k] = max(self.low[k], first[k] - DIRECT)
+                self.high[k] = min(self.high[k], first[k] + DIRECT)
+        self.start = np.clip(first, self.low + 1e-3, self.high - 1e-3)
+
+    def at(self, logs: NDArray[np.float64]) -> Machine:
+        """The machine with these parameters."""
+        changed = self.machine
+        for parameter, value in zip(self.wanted, np.exp(logs), strict=True):
             changed = parameter.put(changed, float(value))
-        return changed
+        return rising(changed)
 
-    def residuals(logs: Any) -> Any:
-        changed = at(logs)
-        return (np.log([p.predicted(changed) for p in probes]) - measured) * weights
+    def residuals(self, logs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of the probes, and weakly of the first guess, so that what no probe tells stays there."""
+        found = (np.log(predicted_seconds(self.probes, self.at(logs))) - self.measured) * self.weights
+        return np.concatenate((found, PRIOR * (logs - self.start)))
 
-    found = least_squares(
-        residuals, start, bounds=(low, high), loss="soft_l1", f_scale=0.1, diff_step=1e-3, max_nfev=40
-    )
-    changed = at(found.x)
-    fitted = tuple(
-        Fitted(p.name, p.get(machine), float(np.exp(x)), p.low, p.high, p.probe)
-        for p, x in zip(wanted, found.x, strict=True)
-    )
-    source = {p.name: Provenance("measured", f"fitted to {p.probe} probes", MEASURED_INTERVAL) for p in wanted}
-    return replace(changed, provenance={**machine.provenance, **source}), fitted
+    def solved(self) -> NDArray[np.float64]:
+        """The logarithms that fit best."""
+        from scipy.optimize import least_squares
+
+        found = least_squares(
+            self.residuals, self.start, bounds=(self.low, self.high), loss="soft_l1", f_scale=ROBUST, diff_step=1e-3,
+            max_nfev=100,
+        )  # fmt: skip
+        return np.asarray(found.x)
+
+    def moved(self, logs: NDArray[np.float64], samples: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+        """What the logarithms would be for other measurements of the same probes: one step of Gauss and Newton for each."""
+        here = self.residuals(logs)
+        slopes = np.empty((len(here), len(logs)))
+        for k in range(len(logs)):
+            step = np.zeros(len(logs))
+            step[k] = -STEP if logs[k] + STEP > self.high[k] else STEP
+            slopes[:, k] = (self.residuals(logs + step) - here) / step[k]
+        share = 1.0 / np.sqrt(1.0 + (here / ROBUST) ** 2)  # of the soft loss
+        normal = slopes.T @ (slopes * share[:, None])
+        found = []
+        for seconds in samples:
+            shift = np.zeros(len(here))
+            shift[: len(self.probes)] = (np.log(seconds) - self.measured) * self.weights
+            change = np.linalg.lstsq(normal, slopes.T @ (share * shift), rcond=1e-10)[0]
+            found.append(np.clip(logs + np.clip(change, -LARGEST_MOVE, LARGEST_MOVE), self.low, self.high))
+        return found

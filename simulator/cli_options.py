@@ -86,8 +86,12 @@ class Task:
             return load_machine(name, settings, scale_latency=scale)
         from kernels.host import HostError
         from kernels.hostspec import detect_spec
+        from validate.hostfacts import calibrated_spec
 
         try:
+            calibrated = calibrated_spec()
+            if calibrated is not None:
+                return replace(load_machine(str(calibrated), settings, scale_latency=scale), id="host")
             text = detect_spec()
         except HostError as error:
             fail(f"host: {error}")

@@ -245,7 +245,9 @@ class _Planner:
             works=works,
             extend=extend,
             shares=shares_of(phase, share, alone, pairs, r),
-            barrier_ps=picoseconds(phase.barriers * r.barrier_seconds),
+            barrier_ps=picoseconds(
+                phase.barriers * (r.library_barrier_seconds if phase.library else r.barrier_seconds)
+            ),
             calls_ps=picoseconds(phase.library_calls * r.library_call_seconds),
             dynamic=units,
         )

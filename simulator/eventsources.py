@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from simulator.analytic import level_rate, overlap, row_lines_in_flight, translation_seconds
+from simulator.analytic import exponents_of, level_rate, overlap, row_lines_in_flight, translation_seconds
 from simulator.eventplaces import picoseconds
 from simulator.incore import core_cycles
 from simulator.locality import miss_shares
@@ -108,7 +108,7 @@ def alone_of(phase: Phase, share: float, sources: list[tuple[Source, float]], r:
         if stream.pattern in ("rows", "chain"):
             size = sum(float(access.bytes) for access in stream.accesses)
             tlb += float(size * share / stream.row_bytes * translation_seconds(stream, r))
-    exponents = r.library_overlap if phase.library else r.kernel_overlap
+    exponents = exponents_of(phase, r)
     total = float(overlap(core, on_chip + tlb, memory, exponents))
     return Alone(core, on_chip, memory, tlb, total, exponents)
 

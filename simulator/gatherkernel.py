@@ -39,6 +39,7 @@ def _caches(s, shared, levels):
         if (s[at + g.SHARED] > 0.0) == shared:
             s[c + g.C_CAPACITY], s[c + g.C_WAYS], s[c + g.C_ADDED] = s[at + g.CAPACITY], s[at + g.WAYS], s[at + g.ADDED]
             s[c + g.C_CURVE], s[c + g.C_POINTS], s[c + g.C_INDEX] = s[at + g.CURVE], s[at + g.POINTS], k
+            s[c + g.C_RANDOM], s[c + g.C_RANDOM_POINTS] = s[at + g.RANDOM], s[at + g.RANDOM_POINTS]
             c += g.CACHE
     s[g.V_CACHES_END] = c
     return c > g.CACHES

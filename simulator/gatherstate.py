@@ -14,9 +14,9 @@ MAX_LEVELS = 6
 WIDTH: floats of a normalised token, WIDE: of a projected one, BUFFERS: other bytes a token between LayerNorm and projection,
 BLOCK_ROWS: of a weight block, TOGETHER: tables that are summed at once. From LEVELS on LEVEL_FIELDS for each cache level."""
 
-CAPACITY, WAYS, SHARED, ADDED, CURVE, POINTS, LEVEL_FIELDS = range(7)
+CAPACITY, WAYS, SHARED, ADDED, CURVE, POINTS, RANDOM, RANDOM_POINTS, LEVEL_FIELDS = range(9)
 """Of one level: bytes, ways, whether cores share it, ways among them that the level inside adds to it; where its miss curve
-stands in the table, and how many points it has."""
+stands in the table, and how many points it has; the same for reuses at random."""
 
 LOOPS_BEGIN = LEVELS + LEVEL_FIELDS * MAX_LEVELS
 (N_WORKERS, N_NEAR, N_TOKENS, N_OUTER, N_INNER, N_BLOCK, N_GROUP, N_UNIT, N_TABLES, N_STRIPE, N_COLUMNS, N_TOKENWISE,
@@ -48,9 +48,9 @@ FIRST_SUMS, SHARD_SUMS, AGAIN_SUMS, ALL_SUMS, FIRST_CODES, AGAIN_CODES, ALL_ROWS
 """Bytes over all threads: sums written first, of shards beyond the first, read again by later groups, all ways in and out;
 codes and scores read first, again; rows."""
 
-(C_CAPACITY, C_WAYS, C_ADDED, C_INDEX, C_CURVE, C_POINTS, C_PER_WAY, C_LINES, C_ALIGNED, C_SAME, C_SUM_SETS, C_ALIVE,
- CACHE) = range(13)  # fmt: skip
-"""Of one cache of a view, from CACHES on to V_CACHES_END: bytes, ways, ways added by the level inside, level, curve, 1 / bytes
+(C_CAPACITY, C_WAYS, C_ADDED, C_INDEX, C_CURVE, C_POINTS, C_RANDOM, C_RANDOM_POINTS, C_PER_WAY, C_LINES, C_ALIGNED, C_SAME,
+ C_SUM_SETS, C_ALIVE, CACHE) = range(15)  # fmt: skip
+"""Of one cache of a view, from CACHES on to V_CACHES_END: bytes, ways, ways added by the level inside, level, curves, 1 / bytes
 of a way. LINES: of one piece of a row in a set, ALIGNED: share of its pieces that fall into the same sets, SAME: other rows of
 one table in a set, SUM_SETS: share of the sets that sums of a pass fall into. ALIVE: whether it keeps anything at the
 distances that were reached."""

@@ -43,6 +43,24 @@ def on_curve(curve: Curve, x: Any) -> Any:
     return np.interp(x, *_columns(curve))
 
 
+@lru_cache(maxsize=64)
+def by_distance(curve: Curve) -> Curve:
+    """Miss share by bytes touched in between, out of the one by the size of what is drawn from at random.
+
+    Of alike likely rows the bytes touched between two uses are spread evenly from none to all of them, so the share m(x) of all
+    is the mean of the wanted one up to x: that is d(x m) / dx, here between every two points.
+    """
+    if not curve:
+        return ()
+    first, highest = curve[0]
+    found = [(0.0, highest)] + ([(first, highest)] if first > 0.0 else [])
+    for (x0, y0), (x1, y1) in zip(curve, curve[1:], strict=False):
+        highest = max(highest, min((x1 * y1 - x0 * y0) / (x1 - x0), 1.0))
+        found.append((0.5 * (x0 + x1), highest))
+    last = curve[-1][0]
+    return (*found, (2.0 * last, max(highest, min(2.0 * curve[-1][1], 1.0))))
+
+
 def cyclic_miss_share(x: Any, curve: Curve = (), ways: Any = 8.0, added_ways: Any = 0.0) -> Any:
     """Share of a cyclic sweep's accesses that miss; x = reuse distance / capacity.
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from simulator import gatherkernel as k
 from simulator import gatherstate as g
+from simulator.locality import by_distance
 from simulator.lowering import Context, sharing
 from simulator.machine import Curve
 from simulator.phases import Access
@@ -35,7 +36,8 @@ def gather_accesses(
 ) -> tuple[tuple[Access, ...], Access, Access]:
     """(accesses to table rows by age, to sums, to codes and scores) of the gather of one call of one layer."""
     draws = Draws(op.indices, op.rows)
-    table, places = _table(draws.table, tuple(level.cyclic_miss_curve for level in r.levels))
+    curves = [(level.cyclic_miss_curve, by_distance(level.random_miss_curve)) for level in r.levels]
+    table, places = _table(draws.table, tuple(curve for both in curves for curve in both))
     fields = _parameters(op, draws, schedule, r, context, places)
     shape = np.broadcast_shapes(*{np.shape(value) for value in fields})
     parameters = np.empty((*shape, len(fields)))
@@ -82,11 +84,12 @@ def _parameters(
         g.TOGETHER: 4.0 if op.table_dtype == "int8" else 1.0, g.TILE: schedule.token_tile, g.GROUP: schedule.table_group,
         g.STRIPE: schedule.column_stripe, g.SPLIT: schedule.split,
     }  # fmt: skip
-    for level, (first, points) in zip(r.levels, curves, strict=True):
+    for level, (first, points), random in zip(r.levels, curves[::2], curves[1::2], strict=True):
         start = len(values)
         values[start + g.CAPACITY], values[start + g.WAYS] = level.capacity_bytes, level.ways
         values[start + g.SHARED], values[start + g.ADDED] = level.shared, level.added_ways
         values[start + g.CURVE], values[start + g.POINTS] = first, points
+        values[start + g.RANDOM], values[start + g.RANDOM_POINTS] = random
     return [values[index] for index in range(len(values))]
 
 

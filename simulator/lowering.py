@@ -49,6 +49,19 @@ def dealt(units: Any, threads: Any) -> dict[str, Any]:
     return {"imbalance": imbalance(units, threads), "workers": units, "pieces": np.ceil(units / threads)}
 
 
+def dealt_pieces(units: Any, size: Any, threads: Any) -> dict[str, Any]:
+    """The same for pieces of `size` units, the last one smaller, each taken by the thread that is free first."""
+    whole = np.floor(units / size + 1e-9)
+    rounds = np.floor(whole / threads + 1e-9)
+    rest = units - whole * size
+    most = np.where(whole > rounds * threads, (rounds + 1.0) * size, rounds * size + rest)
+    return {
+        "imbalance": np.maximum(most * threads / units, 1.0),
+        "workers": np.minimum(np.ceil(units / size - 1e-9), threads),
+        "pieces": np.ceil(most / size - 1e-9),
+    }
+
+
 LONG_LATENCY = 3.0
 """Latency of a division or square root in that of a multiply-add (10 to 14 cycles against 4 on Zen 4)."""
 

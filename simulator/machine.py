@@ -133,7 +133,8 @@ class Core:
     """One core: front end, memory ports, out-of-order window and miss concurrency.
 
     `smt_demand_lines_in_flight`: of the whole core while sibling threads run; none: as of one thread alone. `row_start`: what
-    a row at a data-dependent address takes from a cache beyond its bytes (the first level excepted).
+    a row at a data-dependent address takes from a cache beyond its bytes (the first level excepted). `row_load_share`: share of
+    `load_bandwidth` that lines of such rows reach in the first level, and the loads beside them (none: all of it).
     """
 
     __pydantic_config__ = _CONFIG
@@ -146,6 +147,7 @@ class Core:
     matrix: MatrixUnit | None = None
     smt_demand_lines_in_flight: Annotated[Count, Field(gt=0)] | None = None
     row_start_cycles: Annotated[float | None, Unit(Dimension.CYCLES), Field(alias="row_start", ge=0)] = None
+    row_load_share: Annotated[float | None, Unit(Dimension.FRACTION), Field(gt=0, le=1)] = None
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,8 @@ class CacheLevel:
     one core reads from it; `shared_bandwidth` what its sharers read together.
 
     `cyclic_miss_curve` and `random_miss_curve`: (working set / capacity, share of accesses that miss). Empty means
-    the closed form: a step at 1 for cyclic reuse under LRU, 1 - 1/x for uniformly random reuse.
+    the closed form: a step at 1 for cyclic reuse under LRU, 1 - 1/x for uniformly random reuse, which for the rows of a
+    look-up layer counts all arrays by their sets.
 
     `slices`: parts of one instance between which lines are spread by a hash of their address, each with ports of its
     own (None: one a core, as on Intel's mesh and in AMD's core complexes). `slice_bandwidth`: what one of them reads out
@@ -301,6 +304,11 @@ class Software:
     library_call: Annotated[Duration, Unit(Dimension.TIME)]
     barrier: Annotated[Duration, Unit(Dimension.TIME)]
     barrier_per_doubling: Annotated[Duration, Unit(Dimension.TIME)]
+    row_overlap_cache: Annotated[Count, Field(ge=1)] | None = None
+    row_overlap_memory: Annotated[Count, Field(ge=1)] | None = None
+    """Of phases that read rows at random addresses; None: as `kernel_overlap_*`."""
+    library_barrier: Annotated[Duration, Unit(Dimension.TIME)] | None = None
+    """Of two threads of a GEMM library, which often has workers of its own kind; None: as `barrier`."""
 
 
 @dataclass(frozen=True)

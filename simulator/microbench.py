@@ -46,17 +46,24 @@ class Probe:
 def probe_phase(probe: Probe, r: Resources) -> Phase:
     """All threads of `r` running `probe` after a warm-up: bytes are totals, nothing is shared or written.
 
-    A chase takes the latency of the L1 a line, sweeps and rows take the load ports; a line is one vector operation in the
-    out-of-order window.
+    A chase takes the latency of the L1 a line, sweeps and rows take the load ports, a row one load more for its number; a line
+    is one vector operation in the out-of-order window.
     """
     lines = probe.reads * r.threads
     size = lines * r.line_bytes
     near = probe.footprint_bytes
     chase = probe.kind == "chase"
+    numbers: Any = 0.0
+    worked = probe.multiply_adds
+    if probe.kind == "rows":
+        numbers = (size + size / probe.row_bytes * 4.0 * r.lanes) / r.row_load_share - size
     work = Work(
         macs_fp32=probe.multiply_adds * lines * r.lanes,
-        load_bytes=0.0 if chase else size,
+        load_bytes=0.0 if chase else size + numbers,
         latency_cycles=lines * r.levels[0].latency_seconds * r.vector_hz if chase else 0.0,
+        efficiency=1.0
+        if isinstance(worked, float) and worked == 0.0
+        else np.where(worked > 0.0, r.kernel_efficiency, 1.0),
     )
     stream = Stream(
         "array",

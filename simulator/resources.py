@@ -61,6 +61,7 @@ class Resources:
     convert_per_cycle: Number
     exp_cycles_per_vector: Number
     fma_latency_cycles: Number
+    dot_latency_cycles: Number
     registers: Number
     gather_per_cycle: Number
     issue_width: Number
@@ -71,6 +72,7 @@ class Resources:
     """Products of one tile operation per cycle, counted in operand bytes: rows * columns * row bytes / cycles; 0: no unit."""
     window_uops: Number
     row_start_seconds: Number
+    row_load_share: Number
     """What a random row takes from a cache beyond its bytes."""
     demand_lines: Number
     row_lines: Number
@@ -100,8 +102,10 @@ class Resources:
     gemm_efficiency: dict[str, Curve]
     library_overlap: tuple[Number, Number]
     kernel_overlap: tuple[Number, Number]
+    row_overlap: tuple[Number, Number]
     library_call_seconds: Number
     barrier_seconds: Number
+    library_barrier_seconds: Number
     smt_demand_lines: Number
     """demand_lines of a core whose sibling threads run."""
     core_to_core_seconds: Number
@@ -302,6 +306,7 @@ def resolve(machine: Machine, threads: Any) -> Resources:
         convert_per_cycle=vector.convert_per_cycle,
         exp_cycles_per_vector=vector.exp_cycles_per_vector,
         fma_latency_cycles=vector.fma_latency_cycles,
+        dot_latency_cycles=vector.dot_latency_cycles,
         registers=vector.registers,
         gather_per_cycle=_or(vector.gather_per_cycle, 1.0),
         issue_width=core.issue_width,
@@ -311,6 +316,7 @@ def resolve(machine: Machine, threads: Any) -> Resources:
         tile_bytes_per_cycle=_tile_rate(matrix),
         window_uops=core.vector_window_uops,
         row_start_seconds=_or(core.row_start_cycles, 0.0) / hz,
+        row_load_share=_or(core.row_load_share, 1.0),
         demand_lines=core.demand_lines_in_flight,
         row_lines=machine.prefetcher.row_lines_in_flight,
         smt_demand_lines=_or(core.smt_demand_lines_in_flight, core.demand_lines_in_flight),
@@ -341,8 +347,14 @@ def resolve(machine: Machine, threads: Any) -> Resources:
         },
         library_overlap=(software.library_overlap_cache, software.library_overlap_memory),
         kernel_overlap=(software.kernel_overlap_cache, software.kernel_overlap_memory),
+        row_overlap=(
+            _or(software.row_overlap_cache, software.kernel_overlap_cache),
+            _or(software.row_overlap_memory, software.kernel_overlap_memory),
+        ),
         library_call_seconds=software.library_call.at(hz),
         barrier_seconds=several * (software.barrier.at(hz) + doublings * software.barrier_per_doubling.at(hz)),
+        library_barrier_seconds=several
+        * ((software.library_barrier or software.barrier).at(hz) + doublings * software.barrier_per_doubling.at(hz)),
         **_between(machine, levels, hz),
         **_dram(machine),
     )

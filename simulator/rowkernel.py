@@ -73,12 +73,14 @@ def _on_curve(x, t, first, points):
 
 @kernel
 def found(s, t, c, kinds, swept):
-    """Share of the reuse that the cache at c keeps; the first `kinds` of edges count. If the reuse is that of a sweep, a curve
-    of the spec is taken instead."""
+    """Share of the reuse that the cache at c keeps; the first `kinds` of edges count. A curve of the spec is taken instead: one
+    for the reuse of a sweep, one for reuses at random."""
     capacity, ways = s[c + g.C_CAPACITY], s[c + g.C_WAYS]
     total = s[g.R_ROWS] + s[g.R_EVEN]
     if swept and s[c + g.C_POINTS] > 0.0:
         return 1.0 - _on_curve(total / capacity, t, int(s[c + g.C_CURVE]), int(s[c + g.C_POINTS]))
+    if not swept and s[c + g.C_RANDOM_POINTS] > 0.0:
+        return 1.0 - _on_curve(total / capacity, t, int(s[c + g.C_RANDOM]), int(s[c + g.C_RANDOM_POINTS]))
     if total > _FAR * capacity:
         return 0.0
     lines = s[c + g.C_LINES]
@@ -279,8 +281,8 @@ def edges(s, tokens, weights, evicted, encoded):
 
 @kernel
 def _add(s, t, age, share, swept):
-    """Adds what the caches keep. A spec's curve is that of a sweep: it holds for rows that all come back
-    after one tile or call (`swept`); of rows that come back at random any replacement keeps what fits."""
+    """Adds what the caches keep. Rows that all come back after one tile or call are `swept`; of those that come back at random
+    any replacement keeps what fits, unless a spec has a curve for them."""
     for c in range(g.CACHES, int(s[g.V_CACHES_END]), g.CACHE):
         if s[c + g.C_ALIVE] == 0.0:
             continue

@@ -44,6 +44,9 @@ class LookupSchedule:
     line of them falsely.
     `bulk`: 1 when, instead of the rows that codes name, all of the next group of tables is fetched into the L2 in order while the
     rows of the group before are summed.
+    `prefetched`: share of the rows whose prefetch comes in time; the first ones of a tile have none.
+    `block_tokens`: tokens that a thread encodes at a time; whole blocks and stripes then go to threads, as in the kernels (0: as
+    even as tokens and columns allow).
     """
 
     token_tile: float
@@ -54,6 +57,8 @@ class LookupSchedule:
     folded: float
     interleaved_codes: float = 0.0
     bulk: float = 0.0
+    prefetched: float = 1.0
+    block_tokens: float = 0.0
 
 
 def take(schedule: GemmSchedule | LookupSchedule, index: int) -> GemmSchedule | LookupSchedule:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import replace
+from itertools import product
 from math import ceil
 
 import numpy as np
@@ -12,7 +14,7 @@ from simulator.analytic import phase_time
 from simulator.dealing import deal, even
 from simulator.eventplan import core_parts
 from simulator.events import EventOptions, run_phases
-from simulator.lowering import dealt
+from simulator.lowering import dealt, dealt_pieces
 from simulator.phases import Access, Phase, Stream, Work
 from simulator.resources import broadcastable, resolve
 from simulator.specfile import load_machine
@@ -61,7 +63,14 @@ def test_idle_cores_bring_no_links() -> None:
 def test_a_shared_link_idles_only_while_all_cores_compute(cores: float, tolerance: float) -> None:
     """Arithmetic of half the link's time or as much, in a loop that overlaps nothing: one core would take the sum."""
     r = broadcastable(resolve(load_machine("amd-epyc-9755"), cores))
-    r = replace(r, kernel_overlap=(1.0, 1.0), loaded_latency=(), dram_row_cycle_seconds=0.0, link_bytes_per_second=4e9)
+    r = replace(
+        r,
+        kernel_overlap=(1.0, 1.0),
+        row_overlap=(1.0, 1.0),
+        loaded_latency=(),
+        dram_row_cycle_seconds=0.0,
+        link_bytes_per_second=4e9,
+    )
     size = 64e6 * cores
     stream = Stream("rows", "rows", (Access(size, 1e12, 1e12),), uops_per_line=1.0, array_bytes=1.0)
     link = size / 4e9
@@ -84,3 +93,42 @@ def test_rare_misses_stall_windows_as_in_the_event_engine(row_bytes: float, miss
     closed = float(phase_time(phase, r).total)
     seconds = [run_phases((phase,), r, EventOptions(packets=200_000, seed=seed)).seconds for seed in (0, 1)]
     assert closed == pytest.approx(np.mean(seconds), rel=0.1)
+
+
+def taken_in_turn(units: int, size: int, threads: int) -> dict[str, float]:
+    """Pieces of `size` units, the last one smaller, each taken by the thread that is free first."""
+    pieces = [min(size, units - first) for first in range(0, units, size)]
+    free = [(0, 0, thread) for thread in range(threads)]
+    for piece in pieces:
+        load, count, thread = heapq.heappop(free)
+        heapq.heappush(free, (load + piece, count + 1, thread))
+    most, count, _ = max(free)
+    return {"imbalance": most * threads / units, "workers": min(len(pieces), threads), "pieces": count}
+
+
+GRID = np.array(list(product([*range(1, 34), 96, 100, 257], [*range(1, 10), 16, 33, 1000], [1, 2, 3, 4, 7, 8, 32])))
+TAKEN = [taken_in_turn(*map(int, row)) for row in GRID]
+
+
+@pytest.mark.parametrize("unit", [1.0, 0.1, 1e-6, 3e7])
+def test_pieces_are_taken_by_the_thread_that_is_free_first(unit: float) -> None:
+    """Of numbers that no binary fraction is, too."""
+    units, size, threads = GRID.T
+    found = dealt_pieces(units * unit, size * unit, threads.astype(float))
+    for name in ("imbalance", "workers", "pieces"):
+        assert found[name] == pytest.approx([one[name] for one in TAKEN], rel=1e-9), name
+
+
+def test_pieces_of_one_machine_are_those_of_many() -> None:
+    units, size, threads = (column.astype(float) for column in GRID.T)
+    together = dealt_pieces(units, size, threads)
+    for i in range(0, len(GRID), 97):
+        alone = dealt_pieces(units[i], size[i], threads[i])
+        assert {name: float(value) for name, value in alone.items()} == {name: v[i] for name, v in together.items()}
+
+
+def test_pieces_of_one_unit_are_dealt_as_equal_ones() -> None:
+    units, threads = np.meshgrid(np.arange(1.0, 200.0), np.array([1.0, 3.0, 8.0, 128.0]))
+    found, equal = dealt_pieces(units, 1.0, threads), dealt(units, threads)
+    assert found["imbalance"] == pytest.approx(equal["imbalance"])
+    assert (found["pieces"] == equal["pieces"]).all()

@@ -203,7 +203,11 @@ def test_siblings_hide_latency_behind_arithmetic() -> None:
     """Arithmetic and transfers of equal length in a loop that overlaps badly: two threads fill each other's gaps, and no more
     than the arithmetic allows; what waits for memory alone gains nothing, as the lines in flight are shared."""
     r = replace(
-        broadcastable(resolve(CPU, 1.0)), kernel_overlap=(1.0, 1.0), loaded_latency=(), dram_row_cycle_seconds=0.0
+        broadcastable(resolve(CPU, 1.0)),
+        kernel_overlap=(1.0, 1.0),
+        row_overlap=(1.0, 1.0),
+        loaded_latency=(),
+        dram_row_cycle_seconds=0.0,
     )
     size = 64e6
     stream = Stream("rows", "rows", (Access(size, 1e12, 1e12),), uops_per_line=1.0, array_bytes=1.0)

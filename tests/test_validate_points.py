@@ -11,7 +11,7 @@ import pytest
 from kernels.library import runnable
 from simulator.specfile import load_machine
 from validate.calls import Calls, draw_codes, nest_of, plan_of, sets_of
-from validate.draw import Draw, held_out
+from validate.draw import Amount, Draw, held_out
 from validate.expected import lookup_schedule, phases_of, predicted, resources_of
 from validate.points import Nest, Point, PointError, point_of, record_of
 
@@ -30,7 +30,7 @@ GATHER = Point(
 
 
 def points(seed: int = 3) -> list[Point]:
-    return held_out(seed, (1, 2), pairs=3, dtypes=2, stages=16)
+    return [point for group in held_out(seed, (1, 2), Amount(3, 2, 0, 0, 16)) for point in group]
 
 
 def test_records_lead_back_to_their_points() -> None:
@@ -118,7 +118,7 @@ def test_a_stage_alone_is_a_part_of_the_layer() -> None:
     [
         (Nest(48, 96, 8, 0, 0, 0), 0.0, 0.0),
         (Nest(48, 96, 8, 1, 0, 0), 8 * 256.0, 0.0),  # the next token's rows of the group
-        (Nest(48, 96, 8, 0, 1, 0), 8 * 256.0, 0.0),  # the token's rows of the next group
+        (Nest(48, 96, 8, 0, 1, 0), 40 * 8 * 256.0, 0.0),  # all tokens of the tile come in between
         (Nest(48, 96, 16, 0, 1, 0), 0.0, 0.0),  # there is no next group
         (Nest(48, 96, 8, 0, 2, 0), 0.0, 1.0),
     ],

@@ -73,7 +73,7 @@ def random_gemm(p: Point, layer: int) -> GemmWeights:
 def sets_of(p: Point, token_bytes: int) -> int:
     """Different inputs that are cycled."""
     wanted = max(1, min(LARGEST_SETS, -(-FRESH_TOKENS // p.batch)))
-    return max(1, min(wanted, SET_BYTES // max(p.batch * p.layers * token_bytes, 1)))
+    return max(1, min(wanted, SET_BYTES // max(p.batch * token_bytes, 1)))
 
 
 def plan_of(nest: Nest) -> Plan:
@@ -126,39 +126,41 @@ class Calls:
         made.threads = p.threads  # of the calls prepared from now on
         return made  # type: ignore[no-any-return]
 
-    def _tokens(self, p: Point, width: int) -> NDArray[np.float32]:
-        """[sets, layers, B, d], standard normal."""
-        shape = (sets_of(p, 4 * width), p.layers, p.batch, width)
+    def _tokens(self, p: Point, width: int, sets: int = 1) -> NDArray[np.float32]:
+        """[sets, B, d], standard normal. All layers get the same: in a network the layer before left them in the caches."""
+        shape = (sets, p.batch, width)
         return np.random.default_rng(self.seed).standard_normal(shape, dtype=np.float32)
 
     def _dense(self, p: Point, layer: int) -> GemmFfn:
         key = ("gemm", p.hidden, p.intermediate, p.gemm_dtype, p.library, p.threads, layer)
         options = {"library": p.library, "dtype": p.gemm_dtype, "threads": p.threads, "cpus": self.cpus}
-        return self._kept(key, lambda: GemmFfn(random_gemm(p, layer), **options))  # type: ignore[no-any-return, arg-type]
+        shape = ("gemm weights", p.hidden, p.intermediate, layer)
+        weights = self._kept(shape, lambda: random_gemm(p, layer))
+        return self._kept(key, lambda: GemmFfn(weights, **options))  # type: ignore[no-any-return, arg-type]
 
     def _gemm(self, p: Point) -> list[Prepared]:
         made = [self._dense(p, layer) for layer in range(_distinct(p))]
-        x = self._tokens(p, p.hidden)
-        y = np.empty(x.shape[1:], dtype=np.float32)
-        return [made[i % len(made)].prepare(of[i], y[i]) for of in x for i in range(p.layers)]
+        x = self._tokens(p, p.hidden)[0]
+        y = np.empty_like(x)
+        return [made[i % len(made)].prepare(x, y) for i in range(p.layers)]
 
     def _ffn(self, p: Point) -> list[Prepared]:
         made = [self._lookup(p, layer) for layer in range(_distinct(p))]
-        x = self._tokens(p, p.hidden)
-        y = np.empty((*x.shape[1:3], p.columns), dtype=np.float32)
+        x = self._tokens(p, p.hidden, sets_of(p, 4 * p.hidden))
+        y = np.empty((p.batch, p.columns), dtype=np.float32)
         plan = None if p.nest is None else plan_of(p.nest)
-        return [made[i % len(made)].prepare(of[i], y[i], plan) for of in x for i in range(p.layers)]
+        return [made[i % len(made)].prepare(of, y, plan) for of in x for i in range(p.layers)]
 
     def _gather(self, p: Point) -> list[Prepared]:
         made = [self._lookup(p, layer) for layer in range(_distinct(p))]
         wide = made[0]._tables.tables
         plan = None if p.nest is None else plan_of(p.nest)
-        found, sums = [], [np.zeros((p.batch, made[0]._tables.padded_columns), np.float32) for _ in range(p.layers)]
+        found, sums = [], np.zeros((p.batch, made[0]._tables.padded_columns), np.float32)
         scores = np.random.default_rng(self.seed).random((p.batch, wide), dtype=np.float32)
         for number in range(sets_of(p, 2 * wide)):
             for i in range(p.layers):
                 codes = draw_codes(p, wide, self.seed, i, number)
-                found.append(made[i % len(made)].gather_call(codes, scores, plan, sums[i])[0])
+                found.append(made[i % len(made)].gather_call(codes, scores, plan, sums)[0])
         return found
 
     def _projection(self, p: Point) -> list[Prepared]:
@@ -166,7 +168,7 @@ class Calls:
         x = self._tokens(p, p.hidden)[0]  # weights alone decide what is near: one set of tokens does
         for i in range(p.layers):
             ffn = self._lookup(p, i if p.residency == "model" else 0)
-            normalise, x1, mix = ffn.layer_norm_call(x[i])
+            normalise, x1, mix = ffn.layer_norm_call(x)
             normalise()
             calls.append(ffn.project_call(x1, mix)[0])
         return calls

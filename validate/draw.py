@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -91,37 +92,81 @@ class Draw:
             nest=nest_of(variant_plan(variant, batch, *shape)), **around,
         )  # fmt: skip
 
-    def pair(self, dtypes: int) -> Iterator[Point]:
-        """One FFN in both forms, so many precisions of each: the look-up ones and the GEMM ones under the same conditions."""
+    def layer(self) -> tuple[int, int, int, int]:
+        """(T, R, d, h) of an FFN in both forms."""
         while True:
             tables, rows, _ = self.tables()
             hidden = int(self.pick((320, 384, 448, 512, 576, 640, 768)))
             if tables >= 32 and tables * rows * hidden <= LAYER_ELEMENTS:
-                break
-        intermediate = int(self.pick((2, 3, 4))) * hidden
+                return tables, rows, hidden, int(self.pick((2, 3, 4))) * hidden
+
+    def pair(self, dtypes: int) -> list[Point]:
+        """One FFN in both forms, so many precisions of each: the look-up ones and the GEMM ones under the same conditions."""
+        tables, rows, hidden, intermediate = self.layer()
         around, batch = self.surroundings(), self.batch(2048.0)
-        for projection, table in _some(self.random, LOOKUP_DTYPES, dtypes):
-            stripe = 128 if table == "int8" else 256
-            stripe = min(stripe, -(-hidden // 64) * 64)
-            shape = (tables, around["threads"], -(-hidden // stripe), rows * stripe * ELEMENT_BYTES[table])
-            yield Point(
-                "lookup_ffn", batch=batch, hidden=hidden, tables=tables, rows=rows, columns=hidden, stripe=stripe,
-                projection_dtype=projection, table_dtype=table, nest=nest_of(default_plan(batch, *shape)), **around,
-            )  # fmt: skip
-        for library, dtype in _some(self.random, GEMM_DTYPES, dtypes):
-            yield Point(
-                "gemm_ffn", batch=batch, hidden=hidden, intermediate=intermediate, gemm_dtype=dtype, library=library,
-                **around,
-            )  # fmt: skip
+        found = [
+            lookup_point(projection, table, batch, (tables, rows, hidden), around)
+            for projection, table in _some(self.random, LOOKUP_DTYPES, dtypes)
+        ]
+        return found + [
+            gemm_point(library, dtype, batch, (hidden, intermediate), around)
+            for library, dtype in _some(self.random, GEMM_DTYPES, dtypes)
+        ]
+
+    def sweep(self, batches: int) -> list[Point]:
+        """One FFN in both forms, one precision of each, over so many batches: where the faster form changes."""
+        tables, rows, hidden, intermediate = self.layer()
+        around = self.surroundings()
+        projection, table = self.pick(LOOKUP_DTYPES)
+        library, dtype = self.pick(GEMM_DTYPES[:-1])
+        tokens = sorted({round(2048.0 ** (i / max(batches - 1, 1))) for i in range(batches)})
+        found = [lookup_point(projection, table, batch, (tables, rows, hidden), around) for batch in tokens]
+        return found + [gemm_point(library, dtype, batch, (hidden, intermediate), around) for batch in tokens]
+
+
+def lookup_point(projection: str, table: str, batch: int, shape: tuple[int, int, int], around: dict[str, Any]) -> Point:
+    """A LookupFFN of (T, R, d) under the library's own loop nest."""
+    tables, rows, hidden = shape
+    stripe = min(128 if table == "int8" else 256, -(-hidden // 64) * 64)
+    plan = default_plan(batch, tables, around["threads"], -(-hidden // stripe), rows * stripe * ELEMENT_BYTES[table])
+    return Point(
+        "lookup_ffn", batch=batch, hidden=hidden, tables=tables, rows=rows, columns=hidden, stripe=stripe,
+        projection_dtype=projection, table_dtype=table, nest=nest_of(plan), **around,
+    )  # fmt: skip
+
+
+def gemm_point(library: str, dtype: str, batch: int, shape: tuple[int, int], around: dict[str, Any]) -> Point:
+    """A GEMM FFN of (d, h)."""
+    hidden, intermediate = shape
+    return Point(
+        "gemm_ffn", batch=batch, hidden=hidden, intermediate=intermediate, gemm_dtype=dtype, library=library, **around
+    )
 
 
 def _some(random: np.random.Generator, values: Sequence[Any], count: int) -> list[Any]:
     return [values[i] for i in sorted(random.permutation(len(values))[:count])]
 
 
-def held_out(seed: int, threads: Sequence[int], *, pairs: int, dtypes: int, stages: int) -> list[Point]:
-    """`pairs` FFNs in both forms (2 x `dtypes` points each), and `stages` stages: of four two gathers, a BH4, a code+score."""
+@dataclass(frozen=True)
+class Amount:
+    """How many groups of points: pairs with so many precisions of each form, sweeps of so many batches, stages in fours."""
+
+    pairs: int
+    dtypes: int
+    sweeps: int
+    batches: int
+    stages: int
+
+
+QUICK, FULL = Amount(2, 3, 1, 3, 12), Amount(9, 3, 3, 5, 44)
+STAGE_GROUP = 4
+
+
+def held_out(seed: int, threads: Sequence[int], amount: Amount) -> list[list[Point]]:
+    """Groups of points that are timed in turn: pairs, sweeps, stages (of four two gathers, a BH4, a code+score)."""
     draw = Draw(seed, threads)
-    found = [point for _ in range(pairs) for point in draw.pair(dtypes)]
+    groups = [draw.pair(amount.dtypes) for _ in range(amount.pairs)]
+    groups += [draw.sweep(amount.batches) for _ in range(amount.sweeps)]
     kinds = (draw.gather, draw.bh4, draw.gather, draw.code_score)
-    return found + [kinds[i % len(kinds)]() for i in range(stages)]
+    stages = [kinds[i % len(kinds)]() for i in range(amount.stages)]
+    return groups + [stages[i : i + STAGE_GROUP] for i in range(0, len(stages), STAGE_GROUP)]
