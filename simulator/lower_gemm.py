@@ -148,6 +148,9 @@ class _Grid:
         if input_far:
             core_distance = np.where(self.columns_split > 1.0, FAR, core_distance)
         column_units = np.maximum(outputs / r.lanes, 1.0)
+        calls: Any = 1.0
+        if op.dtype == "int8":
+            calls = r.library_call_int8_seconds / np.maximum(r.library_call_seconds, 1e-12)
         by_tokens, by_columns = dealt(batch, self.groups), dealt(column_units, self.columns_split)
         return Phase(
             name=name,
@@ -165,7 +168,7 @@ class _Grid:
             * np.where(by_columns["imbalance"] > 1.0, by_columns["pieces"], 1.0),
             tile_clock=self.schedule.use_tiles,
             barriers=1.0,
-            library_calls=self.passes,
+            library_calls=self.passes * calls,
             library=True,
         )
 

@@ -307,6 +307,8 @@ class Software:
     row_overlap_cache: Annotated[Count, Field(ge=1)] | None = None
     row_overlap_memory: Annotated[Count, Field(ge=1)] | None = None
     """Of phases that read rows at random addresses; None: as `kernel_overlap_*`."""
+    library_call_int8: Annotated[Duration, Unit(Dimension.TIME)] | None = None
+    """A call that quantises too; None: as `library_call`."""
     library_barrier: Annotated[Duration, Unit(Dimension.TIME)] | None = None
     """Of two threads of a GEMM library, which often has workers of its own kind; None: as `barrier`."""
 

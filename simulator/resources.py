@@ -104,6 +104,7 @@ class Resources:
     kernel_overlap: tuple[Number, Number]
     row_overlap: tuple[Number, Number]
     library_call_seconds: Number
+    library_call_int8_seconds: Number
     barrier_seconds: Number
     library_barrier_seconds: Number
     smt_demand_lines: Number
@@ -352,6 +353,7 @@ def resolve(machine: Machine, threads: Any) -> Resources:
             _or(software.row_overlap_memory, software.kernel_overlap_memory),
         ),
         library_call_seconds=software.library_call.at(hz),
+        library_call_int8_seconds=(software.library_call_int8 or software.library_call).at(hz),
         barrier_seconds=several * (software.barrier.at(hz) + doublings * software.barrier_per_doubling.at(hz)),
         library_barrier_seconds=several
         * ((software.library_barrier or software.barrier).at(hz) + doublings * software.barrier_per_doubling.at(hz)),

@@ -51,7 +51,7 @@ def learned(results: Sequence[Result]) -> dict[str, Any]:
     kinds: dict[str, list[float]] = {}
     for r in results:
         size = abs(math.log(r.predicted_seconds / r.measured.seconds))
-        for name in (key(r.point), r.point.operator):
+        for name in dict.fromkeys((key(r.point), r.point.operator)):
             kinds.setdefault(name, []).append(size)
     return {
         "quantile": NINETY,

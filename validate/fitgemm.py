@@ -66,9 +66,9 @@ class _Problem:
             for dtype in dict.fromkeys(p.gemm_dtype for p, _ in probes)
         }
         size = sum(map(len, self.tokens.values()))
-        bounds = [EFFICIENCY] * size + ([CALL, BARRIER, EXPONENT, EXPONENT] if common else [])
+        bounds = [EFFICIENCY] * size + ([CALL, CALL, BARRIER, EXPONENT, EXPONENT] if common else [])
         first = [START["efficiency"]] * size
-        first += [START[name] for name in ("call", "barrier", "near", "far")] if common else []
+        first += [START[name] for name in ("call", "call", "barrier", "near", "far")] if common else []
         self.low, self.high = np.log(np.array(bounds)).T
         self.start = np.clip(np.log(first), self.low + 1e-6, self.high - 1e-6)
 
@@ -82,9 +82,10 @@ class _Problem:
             changes[_field(dtype, self.machine)] = curve
             place += len(tokens)
         if self.common:
-            call, barrier, near, far = values[place:]
+            call, int8, barrier, near, far = values[place:]
             changes |= {
                 "library_call": Duration(seconds=call),
+                "library_call_int8": Duration(seconds=int8),
                 "library_barrier": Duration(seconds=barrier),
                 "library_overlap_cache": near,
                 "library_overlap_memory": min(near, far),
@@ -126,7 +127,7 @@ def fit_gemm(machine: Machine, probes: Probes) -> GemmFit:
         problem = _Problem(machine, main, common=True)
         machine = problem.solved()
         fields = [_field(dtype, machine) for dtype in problem.tokens]
-        fields += ["library_call", "library_barrier", "library_overlap_cache", "library_overlap_memory"]
+        fields += [f"library_{name}" for name in ("call", "call_int8", "barrier", "overlap_cache", "overlap_memory")]
         source = {f"software.{name}": Provenance("measured", "fitted to square layers", 0.05) for name in fields}
         machine = replace(machine, provenance={**machine.provenance, **source})
     others: Curves = {}
