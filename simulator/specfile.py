@@ -40,8 +40,10 @@ def machine_files(folder: Path = SPEC_FOLDER) -> dict[str, Path]:
 
 
 def available_machines(folder: Path = SPEC_FOLDER) -> list[str]:
-    """Ids of the shipped machines: servers first, then future ones; files with `abstract: true` left out."""
-    return [name for name, path in machine_files(folder).items() if not _is_abstract(path)]
+    """Ids of the shipped machines: servers first, then future ones; files with `abstract: true` and specs that were calibrated to
+    this host left out."""
+    files = machine_files(folder).items()
+    return [name for name, path in files if path.parent.name != "calibrated" and not _is_abstract(path)]
 
 
 def _is_abstract(path: Path) -> bool:

@@ -261,7 +261,7 @@ def test_development_seeds_teach_widths_by_kind_and_operator() -> None:
     )
     assert found["points"] == 21
     assert found["kinds"] == {
-        "bh4": {"points": 40, "half_width": pytest.approx(0.181, abs=0.005)},
+        "bh4": {"points": 20, "half_width": pytest.approx(0.181, abs=0.005)},
         "gather": {"points": 1, "half_width": 0.5},
     }
 
