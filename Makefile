@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test bench bench-memory compare incore sanitize lint format dashboard clean help
+.PHONY: run test bench bench-memory compare validate incore sanitize lint format dashboard clean help
 
 help:
 	@echo "make run        GEMM against look-up FFN, on this host and on the CPUs described in hardware_specs/"
@@ -12,6 +12,7 @@ help:
 	@echo "make bench      speed of the model itself, held to its figures"
 	@echo "make bench-memory  trace simulator, locality, event engine and known shapes against what they are held to (minutes)"
 	@echo "make compare    the compiled kernels against GEMM through oneDNN and OpenBLAS on this host (minutes)"
+	@echo "make validate   calibrates the model to this host, predicts kernels that it never saw, measures them (a minute or two)"
 	@echo "make incore     the kernels' hot loops through llvm-mca for every target, into kernels/data/incore.json"
 	@echo "make sanitize   the kernels under the address and undefined-behaviour sanitizers"
 	@echo "make lint       ruff and mypy"
@@ -32,6 +33,9 @@ bench-memory: $(STAMP)
 
 compare: $(STAMP)
 	@$(BIN)/python -m kernels bench --compare
+
+validate: $(STAMP)
+	@$(BIN)/python -m validate
 
 incore: $(STAMP)
 	@$(BIN)/python -m kernels incore --json kernels/data/incore.json

@@ -185,20 +185,31 @@ def check(path: Path, again: bool, json_file: Path | None, max_error: float | No
 
 
 def check_recorded(json_file: Path | None, max_error: float | None) -> None:
-    """Every recorded campaign with the model as it is now."""
+    """Every recorded campaign with the model as it is now, each by itself and all together."""
+    from validate.pooled import pooled
+
     paths = sorted(RECORDED.glob("*/*.jsonl"))
     if not paths:
         fail(f"check: {RECORDED}: no recorded campaigns")
-    found = []
+    checks = []
     for path in paths:
-        click.echo(f"\n{path.parent.name}/{path.name}")
         with faults("check"):
-            found.append({**record(checked(read(path), again=True)), "file": f"{path.parent.name}/{path.name}"})
-        show(found[-1], full=False)
+            checks.append(checked(read(path), again=True))
+        errors = record(checks[-1])["errors"]
+        click.echo(
+            f"{path.parent.name}/{path.name}: {errors['points']} points, mean |error| {errors['mean_abs_error']:.1%}, P95 "
+            f"{errors['p95_abs_error']:.0%}, whole FFN {errors['whole_ffn']['mean_abs_error']:.1%}"
+        )
+    found = pooled(checks)
+    click.echo("")
+    console().print(tables.error_table(found))
+    console().print(tables.before_table(found))
+    click.echo("")
+    for line in tables.winner_lines(found):
+        click.echo(line)
     if json_file is not None:
-        write_json(json_file, {"campaigns": found})
-    for one in found:
-        judge(one, max_error)
+        write_json(json_file, found)
+    judge(found, max_error)
 
 
 def check_workload(workload: Path, campaign: Path, json_file: Path | None, max_error: float | None) -> None:
@@ -218,19 +229,17 @@ def check_workload(workload: Path, campaign: Path, json_file: Path | None, max_e
     judge(found, max_error)
 
 
-def show(found: Line, full: bool = True) -> None:
+def show(found: Line) -> None:
     """The tables of a check."""
     screen = console()
     screen.print(tables.error_table(found))
-    if full:
-        screen.print(tables.before_table(found))
-        click.echo("")
+    screen.print(tables.before_table(found))
+    click.echo("")
     for line in tables.winner_lines(found):
         click.echo(line)
-    if full:
-        click.echo("\nthe worst five:")
-        for line in tables.worst_lines(found):
-            click.echo(f"  {line}")
+    click.echo("\nthe worst five:")
+    for line in tables.worst_lines(found):
+        click.echo(f"  {line}")
     c = found["conditions"]
     when = found["predictions_frozen"]
     frozen = (
