@@ -69,8 +69,8 @@ def short(found: Line) -> str:
     told, covered = w["pairs"] - w["ties_within_noise"], found["interval_coverage"]["share"]
     lines.append(
         f"\nHost {hosts}, {dates[0]}, seeds {seeds}; predictions frozen before the kernels were measured. Winner of look-up and "
-        f"of GEMM named right in {percent(w['agreement'])} % of {told} pairs ({percent(w['close_agreement'], 0)} % of those within "
-        f"1.5x); 90 % intervals hold {percent(covered, 0)} % of the points. Before calibration: mean "
+        f"of GEMM named right in {percent(w['agreement'])} % of {told} pairs ({percent(w['close_agreement'], 0)} % of those "
+        f"within 1.5x); 90 % intervals hold {percent(covered, 0)} % of the points. Before calibration: mean "
         f"{percent(before['mean_abs_error'], 0)} %."
     )
     return "\n".join(lines)
