@@ -29,6 +29,9 @@ SOURCES = (
     "validate/discrepancy.json",
 )
 
+MOST_INTERVAL = 1.0
+"""Spec files take no interval above the value itself; samples of a noisy host may lie farther apart."""
+
 
 @lru_cache(maxsize=1)
 def model_digest() -> str:
@@ -71,7 +74,8 @@ def named(machine: Machine, first: Line) -> Machine:
         f"Calibrated on {first['started']} from microbenchmarks of this host (seed {first['seed']}, {first['mode']}); parent: "
         f"its detected spec. {host['processor']}, {host['usable_cpus']} cores, lookupsim {host['lookupsim_version']}."
     )
-    return replace(machine, notes=notes, status="calibrated", id=first["host_id"])
+    provenance = {path: replace(p, interval=min(p.interval, MOST_INTERVAL)) for path, p in machine.provenance.items()}
+    return replace(machine, notes=notes, status="calibrated", id=first["host_id"], provenance=provenance)
 
 
 def spec_text(found: Calibrated, lines: Sequence[Line]) -> str:

@@ -90,6 +90,20 @@ def is_unfinished(path: Path) -> bool:
     return bool(read(path, unfinished=True)[-1]["record"] != "end")
 
 
+def _own(path: Path, handle: int) -> None:
+    """Keeps other runs from adding to a file until it is closed. Raises JournalError where one already does."""
+    try:
+        import fcntl  # not everywhere, where only recorded campaigns are read
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:
+        return
+    except BlockingIOError:
+        raise JournalError(f"{path}: another run is adding to it; wait for its end, or take another --output") from None
+    except OSError:
+        return  # a file system without locks
+
+
 class Journal:
     """An open campaign; `lines` is what it holds."""
 
@@ -108,6 +122,7 @@ class Journal:
             raise JournalError(f"{path}: cannot be written: {error.strerror}") from None
         journal = cls(path, [], handle)
         try:
+            _own(path, handle)
             journal.add({"record": "campaign", "format": FORMAT, **first})
         except JournalError:
             path.unlink(missing_ok=True)
@@ -117,13 +132,21 @@ class Journal:
     @classmethod
     def resumed(cls, path: Path) -> Journal:
         """An unfinished campaign, less a line that was being written when it ended. Raises JournalError."""
-        lines = read(path, unfinished=True)
-        text, rest = _whole(path)
         try:
-            if rest:
-                os.truncate(path, len(text.encode()))
             handle = os.open(path, os.O_WRONLY | os.O_APPEND)
         except OSError as error:
+            raise JournalError(f"{path}: cannot be written: {error.strerror}") from None
+        try:
+            _own(path, handle)  # before it is read: another run may be adding to it
+            lines = read(path, unfinished=True)
+            text, rest = _whole(path)
+            if rest:
+                os.ftruncate(handle, len(text.encode()))
+        except JournalError:
+            os.close(handle)
+            raise
+        except OSError as error:
+            os.close(handle)
             raise JournalError(f"{path}: cannot be written: {error.strerror}") from None
         return cls(path, lines, handle)
 
