@@ -6,15 +6,18 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from simulator.specdump import dump_machine
+from simulator.specfile import load_machine, load_machine_text
 from tests.validatecases import FIRST, HOST, campaign, point, result
 from validate import campaign as campaigns
-from validate import discrepancy, hold, progress
+from validate import discrepancy, freeze, hold, progress
 from validate.campaign import Campaign, thread_counts, unfinished
 from validate.hold import DRIFT, MOST_REPEATED, RECENT, Effort, Reference, Timed, measure_group, one_round
 from validate.journal import Journal, JournalError, read
@@ -289,3 +292,12 @@ def test_kinds_whose_errors_are_alike(p: Any, key: str) -> None:
 
 def test_shipped_widths_are_shares() -> None:
     assert all(0.0 < width < 2.0 for width in discrepancy.table().values())
+
+
+def test_the_spec_of_a_noisy_host_reads_back() -> None:
+    machine = load_machine("amd-epyc-9755")
+    path, given = next(iter(machine.provenance.items()))
+    noisy = replace(machine, provenance={**machine.provenance, path: replace(given, interval=1.254)})
+    found = load_machine_text(dump_machine(freeze.named(noisy, FIRST)), "host.yaml")
+    assert found.provenance[path].interval == 1.0
+    assert found.status == "calibrated"

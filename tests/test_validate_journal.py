@@ -166,6 +166,21 @@ def test_wherever_the_last_line_is_cut_it_alone_is_lost(tmp_path: Path) -> None:
         journal.close()
 
 
+def test_two_runs_never_add_to_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.jsonl"
+    for begun in (True, False):
+        first = Journal.new(path, {}) if begun else Journal.resumed(path)
+        first.add(ROWS[0])
+        with path.open("ab") as half_a_line:
+            half_a_line.write(b'{"line":')
+        before = path.read_bytes()
+        assert error_of(lambda: Journal.resumed(path)).startswith(f"{path}: another run is adding to it")
+        assert path.read_bytes() == before
+        first.close()
+    Journal.resumed(path).close()
+    assert [line.get("n") for line in read(path, unfinished=True)] == [None, 0, 0]
+
+
 @pytest.mark.parametrize("name", ["a digit", "a line removed", "a line doubled", "another format", "empty"])
 def test_nothing_broken_goes_on(name: str, tmp_path: Path) -> None:
     change, message = FAULTS[name]
