@@ -44,6 +44,19 @@ def test_predictions_were_frozen_before_anything_held_out_was_measured() -> None
         assert len(frozen["points"]) >= 80
 
 
+def test_a_campaign_is_held_to_its_frozen_predictions_by_any_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    from validate import check as checks
+
+    monkeypatch.setattr(checks, "calibrated", None)  # nothing is computed
+    lines = read(CAMPAIGNS[0])
+    given = {p["seconds"] for line in lines if line["record"] == "predicted" for p in line["points"]}
+    lines = [{**line, "model": "another"} if "model" in line else line for line in lines]
+    found = check(lines)
+    assert found.frozen
+    assert {r.predicted_seconds for r in found.results} <= given
+    assert checks.record(found)["model"] == "another"
+
+
 def test_stored_statistics_are_those_of_the_points() -> None:
     stored = json.loads(DATA.read_text())
     sizes = np.abs([p["predicted_seconds"] / p["measured_seconds"] - 1.0 for p in stored["points"]])

@@ -82,7 +82,7 @@ def calibrate(campaign: Path, spec: Path | None, json_file: Path | None) -> None
 @click.option("--recorded", is_flag=True, help="Every recorded host, replayed with the model as it is now.")
 @click.option("--workload", type=click.Path(dir_okay=False, path_type=Path), default=None, metavar="FILE",
               help="Measures a workload of your own here, by the calibration of CAMPAIGN (or the newest one).")  # fmt: skip
-@click.option("--again", is_flag=True, help="Predicts anew even where the model is that of the frozen predictions.")
+@click.option("--again", is_flag=True, help="By the model as it is now instead of the frozen predictions.")
 @OUTPUT
 @JSON
 @MAX_ERROR

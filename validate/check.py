@@ -19,7 +19,7 @@ Line = dict[str, Any]
 @dataclass(frozen=True)
 class Check:
     """A campaign's lines with their results. `frozen`: whether the predictions are those that were written down before the
-    held-out rounds; else they were computed now, by another version of the model."""
+    held-out rounds; else they were computed now, by the model as it is."""
 
     lines: tuple[Line, ...]
     results: tuple[Result, ...]
@@ -40,10 +40,10 @@ def _of(lines: Sequence[Line], record: str) -> list[Line]:
 
 
 def check(lines: Sequence[Line], again: bool = False) -> Check:
-    """Results of a campaign; `again`: predictions are computed anew even if the model is the same. Raises ValueError."""
+    """Results of a campaign by its frozen predictions; by new ones where it holds none, or `again`. Raises ValueError."""
     measured = measured_points(lines)
-    given = _of(lines, "predicted")
-    kept = not again and bool(given) and given[-1].get("model") == model_digest()
+    given = [line for line in _of(lines, "predicted") if line["points"]]
+    kept = bool(given) and not again
     if kept:
         forecasts = {_key(point_of(p["point"])): p for p in given[-1]["points"]}
     else:
@@ -102,7 +102,7 @@ def record(c: Check, seconds: dict[str, float] | None = None) -> Line:
         "started": first["started"],
         "ended": end[-1]["time"] if end else None,
         "predictions_frozen": _of(lines, "predicted")[-1]["time"] if c.frozen else None,
-        "model": model_digest(),
+        "model": _of(lines, "predicted")[-1]["model"] if c.frozen else model_digest(),
         "conditions": {
             "clock_hz_first": clocks[0] if clocks else None,
             "clock_hz_last": clocks[-1] if clocks else None,
