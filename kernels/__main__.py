@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from simulator.cli_common import run_program
+
 _JSON = click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
                      help="Also writes the records as JSON.")  # fmt: skip
 
@@ -276,16 +278,7 @@ def incore(measure: bool, json_file: Path | None) -> None:
 
 def main() -> None:
     """Entry point: expected faults are one message and an exit code."""
-    try:
-        kernels(standalone_mode=False)
-    except click.exceptions.Exit as ended:
-        sys.exit(ended.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        sys.exit(130)
+    run_program(kernels, "kernels")
 
 
 if __name__ == "__main__":

@@ -51,8 +51,8 @@ OVERLAP = {
     "kernel_overlap_memory": 1.0,
 }
 """Exponents of how a gather's arithmetic hides behind its rows, and a projection's behind its weights: chosen on development
-points (docs/validation.md). Loops with work on each line, which have nothing else to do, hide more (1.9 to 2.8 from caches): theirs
-are fitted with the other parameters, and these take their place."""
+points (docs/validation.md). Loops with work on each line, which have nothing else to do, hide more (1.9 to 2.8 from caches):
+theirs are fitted with the other parameters, and these take their place."""
 
 LONGEST_ROW_BYTES = 1024.0
 """Rows beyond it are not fitted: no table of a look-up layer has longer pieces, and streams have sweeps of their own."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
-import os
 import sys
 from typing import Any
 
 import click
 
 from simulator import __version__
+from simulator.cli_common import run_program
 
 _COMMANDS = {
     "compare": ("simulator.cli_predict", "GEMM against look-up FFN: who wins, by how much and why."),
@@ -57,35 +56,9 @@ def lookupsim() -> None:
 def main() -> None:
     """Entry point: every expected fault is one message and an exit code."""
     try:
-        code = lookupsim(standalone_mode=False)
-        sys.stdout.flush()
-        sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Exit as ended:
-        sys.exit(ended.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        _drop_output()
-        sys.exit(141)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.EDQUOT):
-            raise
-        _drop_output()
-        click.echo(f"lookupsim: the output cannot be written: {error.strerror}", err=True)
-        sys.exit(1)
+        run_program(lookupsim, "lookupsim")
     except Exception as error:
         _expected(error)
-
-
-def _drop_output() -> None:
-    """What is still buffered for stdout cannot be written; the interpreter must not try again at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
 
 
 def _expected(error: Exception) -> None:

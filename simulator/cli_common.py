@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import stat
@@ -31,6 +32,44 @@ class Failure(click.ClickException):
 def fail(message: str, code: int = 1) -> NoReturn:
     """Ends the command with one message; code 2 is a mistake on the command line."""
     raise Failure(message, code)
+
+
+_UNWRITABLE = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.EDQUOT)
+
+
+def run_program(command: click.Command, name: str, interrupted: str = "interrupted") -> NoReturn:
+    """A program's entry point: runs `command` and exits; every expected fault is one message and an exit code.
+
+    `interrupted`: what Ctrl-C answers.
+    """
+    try:
+        code = command(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Exit as ended:
+        sys.exit(ended.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(interrupted, err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        _drop_output()
+        sys.exit(141)
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        _drop_output()
+        click.echo(f"{name}: the output cannot be written: {error.strerror}", err=True)
+        sys.exit(1)
+
+
+def _drop_output() -> None:
+    """What is still buffered for stdout cannot be written; the interpreter must not try again at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
 
 
 def console() -> Any:

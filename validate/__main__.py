@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import sys
 from pathlib import Path
-from typing import Any
 
 import click
+
+from simulator.cli_common import run_program
 
 OUTPUT = click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=Path("validation"), show_default=True,
                       metavar="DIR", help="Where campaigns and reports go.")  # fmt: skip
@@ -116,26 +114,8 @@ def report(campaign: Path | None, output: Path) -> None:
 
 def main() -> None:
     """Entry point: expected faults are one message and an exit code."""
-    try:
-        validate(standalone_mode=False)
-        sys.stdout.flush()
-    except click.exceptions.Exit as ended:
-        sys.exit(ended.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("\ninterrupted; the same command goes on where it stopped", err=True)
-        sys.exit(130)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.EDQUOT, errno.EPIPE):
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter must not try again at its end
-        click.echo(f"validate: the output cannot be written: {error.strerror}", err=True)
-        sys.exit(1)
+    run_program(validate, "validate", "\ninterrupted; the same command goes on where it stopped")
 
-
-__all__: list[Any] = ["main", "validate"]
 
 if __name__ == "__main__":
     main()

@@ -274,6 +274,3 @@ def judge(found: Line, max_error: float | None) -> None:
     mean = found["errors"].get("mean_abs_error")
     if max_error is not None and mean is not None and not mean <= max_error:  # nan allows nothing
         fail(f"mean absolute error {mean:.1%} is above --max-error {max_error:g}")
-
-
-__all__ = ["calibrate", "check", "detect", "everything", "measure", "newest", "report"]
