@@ -255,6 +255,16 @@ def test_a_campaign_that_cannot_begin_leaves_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_campaign_that_is_killed_while_it_begins_leaves_none(tmp_path: Path) -> None:
+    """An empty file would be no campaign that could go on."""
+    killed = "import os, signal; os.write = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n" + WRITER
+    path = tmp_path / "c.jsonl"
+    assert subprocess.run([sys.executable, "-c", killed, str(path)]).returncode == -signal.SIGKILL
+    assert list(tmp_path.glob("*.jsonl")) == []
+    Journal.new(path, {}).close()
+    assert len(read(path, unfinished=True)) == 1
+
+
 def test_a_file_that_was_moved_away_is_cut_back_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = Journal.new(tmp_path / "c.jsonl", {})
     moved = (tmp_path / "c.jsonl").rename(tmp_path / "moved.jsonl")

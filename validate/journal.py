@@ -6,8 +6,10 @@ error that names the line.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,6 +106,16 @@ def _own(path: Path, handle: int) -> None:
         return  # a file system without locks
 
 
+def _appear(temporary: Path, path: Path) -> None:
+    """Gives a file its name, which nothing may have. Raises OSError."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        os.rename(temporary, path)  # a file system without links; that nothing is there was seen a moment ago
+
+
 class Journal:
     """An open campaign; `lines` is what it holds."""
 
@@ -112,21 +124,27 @@ class Journal:
 
     @classmethod
     def new(cls, path: Path, first: Line) -> Journal:
-        """A file that did not exist, with its first line. Raises JournalError."""
+        """A file that did not exist, with its first line: it appears with that or not at all. Raises JournalError."""
+        taken = JournalError(f"{path}: exists; measurements are never overwritten")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o666)
+            if path.exists():
+                raise taken
+            temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.{time.time_ns()}")
+            handle = os.open(temporary, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o666)
         except OSError as error:
-            if isinstance(error, FileExistsError) and path.exists():  # else its folder is a file
-                raise JournalError(f"{path}: exists; measurements are never overwritten") from None
             raise JournalError(f"{path}: cannot be written: {error.strerror}") from None
         journal = cls(path, [], handle)
         try:
             _own(path, handle)
             journal.add({"record": "campaign", "format": FORMAT, **first})
-        except JournalError:
-            path.unlink(missing_ok=True)
-            raise
+            _appear(temporary, path)
+        except FileExistsError:
+            raise taken from None
+        except OSError as error:
+            raise JournalError(f"{path}: cannot be written: {error.strerror}") from None
+        finally:
+            temporary.unlink(missing_ok=True)
         return journal
 
     @classmethod
