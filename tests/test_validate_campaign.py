@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,15 +40,15 @@ class Drifts(Reference):
     def __init__(self, drifts: Sequence[bool]) -> None:
         self.left = list(drifts)
 
-    def drifted(self) -> tuple[float, bool]:
-        return 1.0, self.left.pop(0)
+    def drifted(self) -> tuple[float, float, bool]:
+        return 1.0, 3e9, self.left.pop(0)
 
 
 def rounds_of(drifts: str, done: int = 0, rounds: int = 4) -> tuple[str, list[int]]:
     """('.' a round that counts, '!' one that counts although it drifted, '-' one that is repeated; their numbers)."""
     kept: list[dict[str, Any]] = []
     reference = Drifts([mark == "!" for mark in drifts])
-    measure_group([], Effort(rounds, 0.0), reference, (0,), kept.append, done)
+    measure_group([], Effort(rounds, 0.0), reference, kept.append, done)
     assert reference.left == []
     marks = {(False, False): ".", (True, False): "!", (True, True): "-"}
     return "".join(marks[line["drifted"], line["repeated"]] for line in kept), [line["round"] for line in kept]
@@ -56,7 +56,6 @@ def rounds_of(drifts: str, done: int = 0, rounds: int = 4) -> tuple[str, list[in
 
 @pytest.fixture
 def no_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hold, "clock", lambda cpus, fma: 3e9)
     monkeypatch.setattr(hold, "one_round", lambda made: [1.0])
 
 
@@ -89,28 +88,41 @@ def test_a_round_times_each_point_in_turn_by_call_and_once_more_where_it_is_shor
     assert (long.asked, short.asked) == ([3], [1, 4])
 
 
-def reference(seconds: Sequence[float]) -> Reference:
-    """A reference that takes these seconds, one each time that it is asked."""
-    found = object.__new__(Reference)
-    found._series, found.seen = Timer([s for s in seconds for _ in range(3)]), []  # type: ignore[assignment]
-    return found
+@pytest.fixture
+def reference(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[float, float, bool]]]:
+    """What a reference says that takes these seconds, one each time that it is asked, at these clocks."""
+
+    def told(seconds: Sequence[float], hertz: Sequence[float] = ()) -> list[tuple[float, float, bool]]:
+        clocks = iter(hertz or [3e9] * len(seconds))
+        monkeypatch.setattr(hold, "SPIN_SECONDS", 0.0)
+        monkeypatch.setattr(hold, "clock", lambda cpus, fma: next(clocks) if cpus == (0, 1) else None)
+        one = object.__new__(Reference)
+        one._cpus, one.seen = (0, 1), []
+        one._series = Timer([s for s in seconds for _ in range(3)])  # type: ignore[assignment]
+        return [one.drifted() for _ in seconds]
+
+    return told
 
 
-def test_the_reference_tells_a_slower_and_a_faster_machine() -> None:
+def test_the_reference_tells_a_slower_and_a_faster_machine(reference: Any) -> None:
     near, far = 0.9 * DRIFT, 1.1 * DRIFT
-    seconds = [1.0, 1.0, 1.0, 1.0 + near, 1.0 + far, 1.0, 1.0 - far, 1.0 - near]
-    one = reference(seconds)
-    assert [one.drifted()[1] for _ in seconds] == [False, False, False, False, True, False, True, False]
+    changes = [0.0, 0.0, 0.0, near, far, 0.0, -far, -near]
+    told = [False, False, False, False, True, False, True, False]
+    assert [d for *_, d in reference([1.0 + c for c in changes])] == told
+    assert [d for *_, d in reference([1.0] * 8, [3e9 * (1.0 + c) for c in changes])] == told
 
 
-def test_the_first_rounds_have_nothing_to_drift_from() -> None:
-    one = reference([1.0, 3.0, 9.0])
-    assert [one.drifted() for _ in range(3)] == [(1.0, False), (3.0, False), (9.0, False)]
+def test_cores_that_are_two_halves_of_one_for_a_while_are_told_by_their_clock(reference: Any) -> None:
+    found = reference([1.0] * 6, [3e9, 3e9, 3e9, 1.5e9, 1.5e9, 3e9])
+    assert found[3:] == [(1.0, 1.5e9, True), (1.0, 1.5e9, True), (1.0, 3e9, False)]
 
 
-def test_a_machine_that_changed_for_good_drifts_no_longer() -> None:
-    one = reference([1.0] * 30 + [1.5] * RECENT)
-    drifted = [one.drifted()[1] for _ in range(30 + RECENT)]
+def test_the_first_rounds_have_nothing_to_drift_from(reference: Any) -> None:
+    assert reference([1.0, 3.0, 9.0]) == [(1.0, 3e9, False), (3.0, 3e9, False), (9.0, 3e9, False)]
+
+
+def test_a_machine_that_changed_for_good_drifts_no_longer(reference: Any) -> None:
+    drifted = [d for *_, d in reference([1.0] * 30 + [1.5] * RECENT)]
     assert not any(drifted[:30])
     assert all(drifted[30 : 30 + RECENT // 2])
     assert not any(drifted[30 + RECENT // 2 + 1 :])
@@ -185,7 +197,7 @@ def test_rounds_that_were_finished_are_not_measured_again(tmp_path: Path, monkey
     path = campaign(tmp_path / "c.jsonl", lines, end=False)
     asked = []
 
-    def measured(made: Any, effort: Effort, reference: Any, cpus: Any, keep: Any, done: int) -> None:
+    def measured(made: Any, effort: Effort, reference: Any, keep: Any, done: int) -> None:
         keep({"repeated": False})
         asked.append((made[0].repeats, done))
 
@@ -227,32 +239,35 @@ def test_pages_that_a_host_lacks_are_not_asked_for() -> None:
     assert pages == [{"2MiB", "4KiB"}, {"4KiB"}]
 
 
+@pytest.mark.parametrize(
+    ("steps", "lines"),
+    [
+        (
+            ((0, "begins", 0.0), (50, "half", 0.5), (51, "half", 0.6), (60, "late", 0.5)),
+            ["[  0 s, about 100 s left] begins", "[ 50 s, about 50 s left] half", "[ 60 s, about 60 s left] late"],
+        ),
+        # What an earlier run did takes no time of this one: from 80 to 90 % in 20 s; by pace the rest takes 20 s too, by plan
+        # 10 s, and the pace of a tenth counts a tenth.
+        (
+            ((0, "goes on", 0.8), (20, "then", 0.9)),
+            ["[  0 s, about 20 s left] goes on", "[ 20 s, about 11 s left] then"],
+        ),
+    ],
+)  # fmt: skip
 def test_progress_tells_each_step_once_and_how_long_it_will_take(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    steps: Sequence[tuple[float, str, float]],
+    lines: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    now = [1000.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    shown = progress.Progress(100.0)
-    for seconds, text, share in ((0.0, "begins", 0.0), (50.0, "half", 0.5), (51.0, "half", 0.6), (60.0, "late", 0.5)):
-        now[0] = 1000.0 + seconds
-        shown(text, share)
-    shown.end()
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[:2] == ["[  0 s, about 100 s left] begins", "[ 50 s, about 50 s left] half"]
-    assert [line.split("] ")[1] for line in lines] == ["begins", "half", "late"]
-
-
-def test_what_an_earlier_run_did_takes_no_time_of_this_one(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """From 80 to 90 % in 20 s: by pace the rest takes 20 s too, by plan 10 s; the pace of a tenth counts a tenth."""
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     shown = progress.Progress(100.0)
-    shown("goes on", 0.8)
-    now[0] = 20.0
-    shown("then", 0.9)
-    assert capsys.readouterr().err.splitlines() == ["[  0 s, about 20 s left] goes on", "[ 20 s, about 11 s left] then"]
+    for seconds, text, share in steps:
+        now[0] = seconds
+        shown(text, share)
+    shown.end()
+    assert capsys.readouterr().err.splitlines() == lines
 
 
 def test_development_seeds_teach_widths_by_kind_and_operator() -> None:

@@ -123,7 +123,7 @@ class Campaign:
             self.hold_out()
         if not self.journal.of("end"):
             self.journal.add({
-                "record": "end", "time": now(), "clock_hz": probing.clock(self.cpus[:1], fma=False), "load": load_average(),
+                "record": "end", "time": now(), "clock_hz": probing.clock(self.cpus, fma=False), "load": load_average(),
                 "steal_seconds": steal_seconds(),
             })  # fmt: skip
 
@@ -170,7 +170,7 @@ class Campaign:
                 self.journal.add({"record": "group", "group": number, "points": [record_of(p) for p in points],
                                   "repeats": [timed.repeats for timed in made]})  # fmt: skip
             hold.measure_group(
-                made, effort, reference, self.cpus,
+                made, effort, reference,
                 lambda line, group=number: self.journal.add({"record": "round", "group": group, **line}),  # type: ignore[misc]
                 rounds.get(number, 0),
             )  # fmt: skip

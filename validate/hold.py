@@ -23,7 +23,7 @@ REFERENCE = Point(
 """4 MiB of rows: it feels the clock, the second and third level, and neighbours."""
 
 DRIFT = 0.2
-"""A round whose reference is farther from the median of all so far was another machine's, so to speak."""
+"""A round whose reference or clock is farther from the recent median was another machine's, so to speak."""
 
 RECENT = 21
 """Rounds that the reference is held against: a machine may change its state for good."""
@@ -56,19 +56,23 @@ QUICK, FULL = Effort(7, 0.012), Effort(11, 0.015)
 
 
 class Reference:
-    """The reference kernel and what it took so far."""
+    """What tells the state of the machine: a kernel on one core, and the clock of all of them together, which halves where two
+    virtual cores are one for a while. `seen`: (seconds, hertz) so far."""
 
     def __init__(self, cpus: Sequence[int]) -> None:
+        self._cpus = tuple(cpus)
         self._series = Calls(cpus).of(REFERENCE)
         self._series.seconds(1)
-        self.seen: list[float] = []
+        self.seen: list[tuple[float, float]] = []
 
-    def drifted(self) -> tuple[float, bool]:
-        """(its seconds now, whether they are far from what they were)."""
-        now = min(self._series.seconds(1) for _ in range(3)) / len(self._series.calls)
-        before = float(np.median(self.seen[-RECENT:])) if len(self.seen) >= 3 else now
+    def drifted(self) -> tuple[float, float, bool]:
+        """(its seconds now, hertz now, whether either is far from what it was)."""
+        time.sleep(SPIN_SECONDS)
+        seconds = min(self._series.seconds(1) for _ in range(3)) / len(self._series.calls)
+        now = seconds, clock(self._cpus, fma=False)
+        before = np.median(self.seen[-RECENT:], axis=0) if len(self.seen) >= 3 else now
         self.seen.append(now)
-        return now, abs(now / before - 1.0) > DRIFT
+        return *now, bool(np.any(np.abs(np.divide(now, before) - 1.0) > DRIFT))
 
 
 def prepare(points: Sequence[Point], calls: Calls, seconds_a_round: float) -> list[Timed]:
@@ -100,18 +104,17 @@ def measure_group(
     made: Sequence[Timed],
     effort: Effort,
     reference: Reference,
-    cpus: Sequence[int],
     keep: Callable[[Line], None],
     done: int = 0,
 ) -> None:
     """Rounds until `effort.rounds` of them (`done` of them before) did not drift; each goes to `keep` at once."""
     repeated = 0
     while done < effort.rounds:
-        seconds, drifted = reference.drifted()
+        seconds, clock_hz, drifted = reference.drifted()
         again = drifted and repeated < MOST_REPEATED
         samples = one_round(made)
-        keep({"round": done, "seconds": samples, "reference_seconds": seconds, "clock_hz": clock(cpus[:1], fma=False),
-              "drifted": drifted, "repeated": again})  # fmt: skip
+        keep({"round": done, "seconds": samples, "reference_seconds": seconds, "clock_hz": clock_hz, "drifted": drifted,
+              "repeated": again})  # fmt: skip
         if again:
             repeated += 1
         else:

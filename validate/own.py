@@ -84,7 +84,6 @@ def own_check(path: Path, lines: Sequence[Line]) -> Check:
             made,
             hold.FULL,
             hold.Reference(cpus),
-            cpus,
             lambda line: rounds.append({"record": "round", "group": 0, **line}),
         )
     results = tuple(
