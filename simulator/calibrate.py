@@ -111,10 +111,11 @@ class CoreProbes:
 
 @dataclass(frozen=True)
 class Fitted:
-    """One parameter by its path in a spec: what that had, what it is now, its bounds, its 90 % interval over other samples."""
+    """One parameter by its path in a spec: what that had (None: nothing), what it is now, its bounds, its 90 % interval over
+    other samples."""
 
     name: str
-    before: float
+    before: float | None
     after: float
     low: float
     high: float
@@ -306,18 +307,8 @@ def calibrate(
         value = p.get(best)
         low, high = np.exp(np.quantile([m[k] for m in moved], (0.05, 0.95))) if moved else (value, value)
         low, high = min(low, value), max(high, value)
-        fitted.append(
-            Fitted(
-                p.name,
-                p.get(machine) if _has(p, machine) else value,
-                value,
-                p.low,
-                p.high,
-                p.probe,
-                float(low),
-                float(high),
-            )
-        )
+        before = None if "miss_curve" in p.name else p.get(machine)  # no spec has the points of the fit
+        fitted.append(Fitted(p.name, before, value, p.low, p.high, p.probe, float(low), float(high)))
     sources = _sources(fitted, bool(moved))
     best = replace(best, status="calibrated", provenance={**best.provenance, **sources})
     found = np.log(predicted_seconds(memory, best) / [p.seconds_a_line for p in memory])
@@ -332,11 +323,6 @@ def _with_overlap(machine: Machine) -> Machine:
     paths = [f"software.{name}" for name in OVERLAP]
     provenance = {**machine.provenance, **dict.fromkeys(paths, source)}
     return replace(machine, software=replace(machine.software, **changes), provenance=provenance)
-
-
-def _has(parameter: _Parameter, machine: Machine) -> bool:
-    """Whether a machine has a point of a miss curve where the fit has one."""
-    return "miss_curve" not in parameter.name
 
 
 def _sources(fitted: Sequence[Fitted], sampled: bool) -> dict[str, Provenance]:

@@ -331,10 +331,10 @@ def test_console_tables_fit_80_columns() -> None:
 
 
 def test_what_was_before_is_not_made_up() -> None:
-    knot = {"name": "caches.L2.random_miss_curve[1]", "before": 0.5, "after": 0.5}
+    knot = {"name": "caches.L2.random_miss_curve[1]", "before": None, "after": 0.5}
     assert tables.before_value(knot) == "-"
-    assert tables.before_value({**knot, "before": 0.4}) == "0.40"
-    assert tables.before_value({**knot, "name": "core.row_load_share"}) == "0.50"
+    assert tables.before_value({**knot, "before": 0.5}) == "-"
+    assert tables.before_value({"name": "core.row_load_share", "before": 0.5}) == "0.50"
     assert tables.before_value({"name": "memory.latency", "before": 1.26e-7}) == "126"
 
 
@@ -342,6 +342,16 @@ def test_goals_in_the_console() -> None:
     assert tables.goal(0.05, 0.06) == "<= 6"
     assert tables.goal(0.07, 0.06) == "> 6"
     assert tables.goal(0.07, None) == ""
+
+
+def test_the_goals_in_a_line() -> None:
+    errors = {"points": 4, "mean_abs_error": 0.055, "p95_abs_error": 0.1}
+    record = {
+        "errors": {**errors, "by_kind": {"BH4": errors, "other": errors}, "whole_ffn": {**errors, "p95_abs_error": 0.3}}
+    }
+    assert tables.goal_line(record) == "2 of 4 goals met; missed: BH4 mean; whole FFN P95"
+    none = {"points": 0}
+    assert tables.goal_line({"errors": {**none, "by_kind": {}, "whole_ffn": none}}) == ""
 
 
 def test_the_command_line_loads_no_plotly() -> None:

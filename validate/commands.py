@@ -205,8 +205,9 @@ def check_recorded(json_file: Path | None, max_error: float | None) -> None:
     console().print(tables.error_table(found))
     console().print(tables.before_table(found))
     click.echo("")
-    for line in tables.winner_lines(found):
-        click.echo(line)
+    for line in (tables.goal_line(found), *tables.winner_lines(found)):
+        if line:
+            click.echo(line)
     if json_file is not None:
         write_json(json_file, found)
     judge(found, max_error)
@@ -235,8 +236,9 @@ def show(found: Line) -> None:
     screen.print(tables.error_table(found))
     screen.print(tables.before_table(found))
     click.echo("")
-    for line in tables.winner_lines(found):
-        click.echo(line)
+    for line in (tables.goal_line(found), *tables.winner_lines(found)):
+        if line:
+            click.echo(line)
     click.echo("\nthe worst five:")
     for line in tables.worst_lines(found):
         click.echo(f"  {line}")

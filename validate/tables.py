@@ -50,8 +50,8 @@ def goal(value: float, most: float | None) -> str:
 
 def error_table(check: Mapping[str, Any]) -> Table:
     """Absolute relative errors by kind; what has a goal says beside it on which side of the goal it is."""
-    table = plain_table("Held-out points: |error| in per cent, '>' where it misses its goal", "what", "n", "mean", "", "median",
-                        "P95", "", "worst", "bias", "noise", "in 90 %")  # fmt: skip
+    table = plain_table("|error| of held-out points in per cent; goal: '<=' met, '>' missed", "what", "n", "mean",
+                        "goal", "median", "P95", "goal", "worst", "bias", "noise", "in 90 %")  # fmt: skip
     table.collapse_padding = True
     for column in (table.columns[3], table.columns[6]):
         column.justify = "left"
@@ -65,6 +65,21 @@ def error_table(check: Mapping[str, Any]) -> Table:
             percent(e["worst"], 0), f"{100 * e['bias']:+.0f}", percent(e["mean_noise"]), percent(e["interval_coverage"], 0),
         )  # fmt: skip
     return table
+
+
+def goal_line(check: Mapping[str, Any]) -> str:
+    """How many goals are met, and which are not; '' where nothing that has one was measured."""
+    told, missed = 0, []
+    for name, e in error_rows(check["errors"]):
+        for what, key, most in zip(
+            ("mean", "P95"), ("mean_abs_error", "p95_abs_error"), GOALS.get(name, ()), strict=False
+        ):
+            if e["points"] and most is not None:
+                told += 1
+                missed += [f"{name} {what}"] if not e[key] <= most else []
+    if not told:
+        return ""
+    return f"{told - len(missed)} of {told} goals met" + (f"; missed: {'; '.join(missed)}" if missed else "")
 
 
 def before_table(check: Mapping[str, Any]) -> Table:
@@ -104,10 +119,10 @@ def winner_lines(check: Mapping[str, Any]) -> list[str]:
     lines = []
     if w["pairs"]:
         lines.append(
-            f"winner named right: {percent(w['agreement'])} % of {w['pairs'] - w['ties_within_noise']} pairs, "
-            f"{percent(w['close_agreement'])} % of {w['close_pairs']} within 1.5x; where the interval of the ratio leaves no "
-            f"tie: {percent(w['told_agreement'])} % of {w['told_by_interval']}, {percent(w['close_told_agreement'])} % of "
-            f"{w['close_told_by_interval']} within 1.5x"
+            f"winner named right: {_share(w['agreement'], w['pairs'] - w['ties_within_noise'])} pairs, "
+            f"{_share(w['close_agreement'], w['close_pairs'])} within 1.5x; where the interval of the ratio leaves no tie: "
+            f"{_share(w['told_agreement'], w['told_by_interval'])}, "
+            f"{_share(w['close_told_agreement'], w['close_told_by_interval'])} within 1.5x"
         )
     if ratio["pairs"]:
         lines.append(
@@ -129,6 +144,10 @@ def winner_lines(check: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _share(value: float | None, count: int) -> str:
+    return f"{percent(value)} % of {count}" if count else "none of 0"
+
+
 def _batches(found: Sequence[float]) -> str:
     return "at B = " + ", ".join(f"{b:.0f}" for b in found) if found else "none"
 
@@ -139,8 +158,9 @@ def unit(path: str) -> tuple[float, str]:
 
 
 def before_value(parameter: Mapping[str, Any]) -> str:
-    """What a parameter was, in its unit; '-' for points of a miss curve, which no detected spec has."""
-    if "miss_curve" in parameter["name"] and parameter["before"] == parameter["after"]:
+    """What a parameter was, in its unit; '-' for points of a miss curve, which no detected spec has (old campaigns say what they
+    became)."""
+    if parameter["before"] is None or "miss_curve" in parameter["name"]:
         return "-"
     return number(parameter["before"] * unit(parameter["name"])[0])
 
