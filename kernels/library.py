@@ -142,7 +142,7 @@ def function(operator: str, symbol: str, isa: str | None = None) -> Any:
             continue
         if found is not None:
             return found
-    detail = f": {'; '.join(reasons)}" if reasons else ""
+    detail = f": {'; '.join(dict.fromkeys(reasons))}" if reasons else ""
     raise KernelError(f"no kernel on this host gives {operator} as {symbol}{detail}")
 
 

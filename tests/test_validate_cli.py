@@ -73,7 +73,8 @@ def test_a_full_disk_is_one_line() -> None:
     "arguments",
     [
         ["--seed", "-1"], ["--max-error", "0"], ["measure", "--seed", "x"], ["sort"], ["calibrate"], ["check", "."],
-        ["report", "a", "b"], ["--output", sys.executable],
+        ["report", "a", "b"], ["--output", sys.executable], ["--quick", "detect"], ["--json", "x.json", "check"],
+        ["check", "c.jsonl", "--recorded"], ["check", "--recorded", "--workload", "w.yaml"], ["check", "--recorded", "--again"],
     ],
 )  # fmt: skip
 def test_mistakes_on_the_command_line_end_with_2(arguments: list[str]) -> None:
@@ -200,12 +201,23 @@ def test_an_error_above_what_is_allowed_ends_with_1(allowed: float | None, fails
 
 
 def test_no_points_are_no_error() -> None:
-    commands.judge({"errors": {"points": 0}}, 0.01)
+    assert commands.judge({"errors": {"points": 0}}, 0.01) is None  # type: ignore[func-returns-value]
 
 
 def test_faults_of_the_program_are_not_hidden() -> None:
     with pytest.raises(KeyError), commands.faults("check"):
         _ = FIRST["no such field"]
+
+
+def test_detect_needs_no_compiler(tmp_path: Path) -> None:
+    ended = run("detect", env={**os.environ, "CXX": "/nonexistent", "XDG_CACHE_HOME": str(tmp_path)})
+    if ended.stderr.startswith("detect: ") and ended.returncode:
+        pytest.skip("no host to observe")
+    assert ended.returncode == 0
+    assert "clock_hz: not measured\n" in ended.stdout
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("detect: the clock and large pages are not measured: ")
+    assert line.count("$CXX is '/nonexistent'") == 1
 
 
 def test_detect_says_whether_there_is_a_calibrated_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from simulator.cli_common import run_program
 
@@ -37,6 +38,9 @@ def validate(
     Without a command: microbenchmarks, calibration, predictions, held-out measurements, report. An interrupted run goes on.
     """
     if context.invoked_subcommand is not None:
+        if any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in context.params):
+            name = context.invoked_subcommand
+            raise click.UsageError(f"Options go behind the command; '{name} --help' shows which ones {name} takes.")
         return
     from validate import commands
 
@@ -91,15 +95,16 @@ def check(
     """Measured against predicted: a campaign, the recorded hosts, or a workload of your own."""
     from validate import commands
 
-    if (campaign is not None) + recorded + (workload is not None) == 0:
-        campaign = commands.newest(output)
+    if recorded and (campaign or workload):
+        raise click.UsageError("--recorded takes all recorded hosts: neither CAMPAIGN nor --workload goes with it")
+    if again and (recorded or workload):
+        raise click.UsageError("--again is of one CAMPAIGN; recorded hosts and workloads are always predicted anew")
     if recorded:
         commands.check_recorded(json_file, max_error)
     elif workload is not None:
         commands.check_workload(workload, campaign or commands.newest(output), json_file, max_error)
     else:
-        assert campaign is not None
-        commands.check(campaign, again, json_file, max_error)
+        commands.check(campaign or commands.newest(output), again, json_file, max_error)
 
 
 @validate.command()

@@ -34,14 +34,10 @@ def faults(command: str) -> Iterator[None]:
 
     try:
         yield
-    except (JournalError, KernelError, BuildError, HostError, PointError, SpecFileError) as error:
+    except (JournalError, KernelError, BuildError, HostError, PointError, SpecFileError, ValueError) as error:
         fail(f"{command}: {error}")
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        if isinstance(error, ValueError):
-            fail(f"{command}: {error}")
-        raise
     except OSError as error:
-        fail(f"{command}: {error.filename or ''}: {error.strerror}")
+        fail(f"{command}: {error.filename}: {error.strerror}" if error.filename else f"{command}: {error.strerror}")
     except MemoryError:
         fail(f"{command}: not enough memory for the largest tables (about 1 GiB is used)")
 
@@ -107,16 +103,22 @@ def newest(output: Path) -> Path:
 
 def detect(json_file: Path | None) -> None:
     """Host facts, and the spec that the host is described from."""
+    from kernels.build import BuildError
     from kernels.host import observe
     from kernels.hostmatch import match
+    from kernels.library import KernelError
     from validate.hostfacts import calibrated_spec, host_facts, host_id, usable_cpus
     from validate.probing import clock, huge_pages
 
     with faults("detect"):
         facts = host_facts(usable_cpus())
         matched = match(observe())
-        extra = {"clock_hz": clock(usable_cpus()[:1]), "huge_pages": huge_pages()}
         calibrated = calibrated_spec(CALIBRATED)
+        extra: Line = {"clock_hz": None, "huge_pages": None}
+        try:
+            extra = {"clock_hz": clock(usable_cpus()[:1]), "huge_pages": huge_pages()}
+        except (KernelError, BuildError) as error:
+            click.echo(f"detect: the clock and large pages are not measured: {error}", err=True)
     click.echo(f"host: {host_id(facts)}")
     for name, value in {**facts, **extra}.items():
         if name == "caches":
@@ -124,7 +126,9 @@ def detect(json_file: Path | None) -> None:
         elif name == "libraries":
             value = ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
         elif name == "clock_hz":
-            value = f"{value / 1e9:.2f} GHz measured"
+            value = f"{value / 1e9:.2f} GHz measured" if value else "not measured"
+        elif value is None:
+            value = "none" if name == "cpu_quota" else "not known"
         click.echo(f"{name}: {value}")
     click.echo(f"described from: {matched.base_id} (confidence {matched.confidence}: {matched.reason})")
     click.echo(f"calibrated spec: {calibrated or 'none yet'}")
