@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,18 +38,23 @@ class TimeStack:
         return sorted(self.seconds, key=lambda name: -self.seconds[name])[1]
 
 
-def time_stack(machine: Machine, workload: Workload, prediction: Prediction) -> TimeStack:
-    """Time stack of `prediction` (its schedule is kept)."""
-    ideal: set[str] = set()
-    previous = float(np.max(evaluate(machine, workload, prediction.schedule)))
+def stack_of(seconds_with: Callable[[frozenset[str]], Any]) -> TimeStack:
+    """Time stack of whatever takes `seconds_with(ideal)` seconds where the resources `ideal` cost nothing."""
+    ideal: frozenset[str] = frozenset()
+    previous = float(np.max(seconds_with(ideal)))
     seconds: dict[str, float] = {}
     for resource in RESOURCES:
-        ideal.add(resource)
-        now = float(np.max(evaluate(machine, workload, prediction.schedule, frozenset(ideal))))
+        ideal |= {resource}
+        now = float(np.max(seconds_with(ideal)))
         seconds[resource] = previous - now
         previous = now
     seconds["compute"] += previous
     return TimeStack(seconds)
+
+
+def time_stack(machine: Machine, workload: Workload, prediction: Prediction) -> TimeStack:
+    """Time stack of `prediction` (its schedule is kept)."""
+    return stack_of(lambda ideal: evaluate(machine, workload, prediction.schedule, ideal))
 
 
 def run_stack(run: EventRun, layers: float) -> TimeStack:

@@ -53,17 +53,14 @@ def probe_phase(probe: Probe, r: Resources) -> Phase:
     size = lines * r.line_bytes
     near = probe.footprint_bytes
     chase = probe.kind == "chase"
-    numbers: Any = 0.0
-    worked = probe.multiply_adds
+    loaded: Any = 0.0 if chase else size
     if probe.kind == "rows":
-        numbers = (size + size / probe.row_bytes * 4.0 * r.lanes) / r.row_load_share - size
+        loaded = (size + size / probe.row_bytes * 4.0 * r.lanes) / r.row_load_share
     work = Work(
         macs_fp32=probe.multiply_adds * lines * r.lanes,
-        load_bytes=0.0 if chase else size + numbers,
+        load_bytes=loaded,
         latency_cycles=lines * r.levels[0].latency_seconds * r.vector_hz if chase else 0.0,
-        efficiency=1.0
-        if isinstance(worked, float) and worked == 0.0
-        else np.where(worked > 0.0, r.kernel_efficiency, 1.0),
+        efficiency=r.kernel_efficiency ** (probe.multiply_adds > 0.0),  # loops that only read reach the port's rate
     )
     stream = Stream(
         "array",

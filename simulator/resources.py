@@ -72,8 +72,9 @@ class Resources:
     """Products of one tile operation per cycle, counted in operand bytes: rows * columns * row bytes / cycles; 0: no unit."""
     window_uops: Number
     row_start_seconds: Number
-    row_load_share: Number
     """What a random row takes from a cache beyond its bytes."""
+    row_load_share: Number
+    """Share of the load ports' rate that random rows reach in the first level."""
     demand_lines: Number
     row_lines: Number
     stream_lines: Number

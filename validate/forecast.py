@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from simulator.analytic import RESOURCES, layer_seconds
+from simulator.analytic import layer_seconds
+from simulator.explain import stack_of
 from validate.calibration import Calibrated
 from validate.discrepancy import half_width
 from validate.expected import phases_of, predicted, resources_of
@@ -50,13 +51,6 @@ def explanation(point: Point, calibration: Calibrated) -> str:
     total = sum(shares.values())
     largest = sorted(shares, key=lambda name: -shares[name])[:2]
     text = ", ".join(f"{name} {shares[name] / total:.0%}" for name in largest if shares[name] > 0.05 * total)
-    ideal: set[str] = set()
-    previous, costs = total, {}
-    for resource in RESOURCES:
-        ideal.add(resource)
-        now = float(np.max(layer_seconds(phases, r, frozenset(ideal))))
-        costs[resource] = previous - now
-        previous = now
-    costs["compute"] += previous
+    costs = stack_of(lambda ideal: layer_seconds(phases, r, ideal)).seconds
     binding = sorted(costs, key=lambda name: -costs[name])[:3]
     return f"{text}; bound by " + ", ".join(f"{n} {costs[n] / total:.0%}" for n in binding if costs[n] > 0.05 * total)

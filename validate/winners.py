@@ -16,8 +16,6 @@ Line = dict[str, Any]
 CLOSE = 1.5
 """A measured ratio within this factor of 1 is a close call."""
 
-DEVIATIONS_90 = 1.645
-
 
 @dataclass(frozen=True)
 class Pair:
